@@ -1,0 +1,28 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+import PackageDescription
+
+let package = Package(
+    name: "Belay",
+    products: [
+        .library(name: "BelayCore", targets: ["BelayCore"])
+    ],
+    targets: [
+        // The C header, and the little that Swift cannot say.
+        .target(
+            name: "CBelay",
+            path: ".",
+            exclude: [
+                ".ci", "Benchmarks", "Examples", "Sources/Belay", "Sources/BelayCore", "Tests", "cexamples", "cmake",
+                "docs", "scripts", "CMakeLists.txt", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
+                "README.md",
+            ],
+            sources: ["Sources/CBelay"],
+            publicHeadersPath: "include"
+        ),
+        // The runtime. CMake compiles the same sources in Embedded Swift for C programs.
+        .target(name: "BelayCore", dependencies: ["CBelay"]),
+        .testTarget(name: "BelayCoreTests", dependencies: ["BelayCore", "CBelay"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

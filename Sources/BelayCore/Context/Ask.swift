@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+extension Handle {
+    /// What `belay_err` answers.
+    @inline(__always) func status() -> belay_status {
+        guard let found = find() else { return absent() }
+        let isScope = kind == Kind.scope
+        var scope = found.node
+        var state = found.state
+        if !isScope {
+            // Values and detached contexts are what their scope is; roots and detached ones have none.
+            let index = found.node.pointee.scope.get()
+            if kind == Kind.root || index == 0 { return BELAY_OK }
+            scope = node(index)
+            state = scope.state
+        }
+        if !state.isDone && state.has(State.pulls | State.timed) && scope.mayHaveEnded(state) { return settledStatus() }
+        // LoadLoad: what was read of other words was this context's if the handle still matches.
+        atomicMemoryFence(ordering: .acquiring)
+        guard matches(found.node.pointee.state.get()) else { return absent() }
+        return state.verdict.status
+    }
+
+    /// The same with a reference in hand, for the one time in a context's life that something is to be settled.
+    @inline(never) private func settledStatus() -> belay_status {
+        guard let pinned = pin() else { return absent() }
+        let scope = pinned.scopeIndex(kind: kind)
+        let status = scope == 0 ? BELAY_OK : node(scope).settle().verdict.status
+        pinned.release()
+        return status
+    }
+
+    /// The answer for a handle that was not found.
+    @inline(never) func absent() -> belay_status {
+        let isRoot = bits == Root.background.bits || bits == Root.todo.bits
+        if isRoot && !Globals.pointer.pointee.forked { return BELAY_OK }
+        return diagnose()
+    }
+}
+
+@_cdecl("belay_is_done") @implementation
+public func belay_is_done(_ ctx: belay_ctx) -> Bool { Handle(ctx).status() != BELAY_OK }
+
+@_cdecl("belay_err") @implementation
+public func belay_err(_ ctx: belay_ctx) -> belay_status { Handle(ctx).status() }
+
+@_cdecl("belay_cause_of") @implementation
+public func belay_cause_of(_ ctx: belay_ctx, _ cause: UnsafeMutablePointer<belay_cause>?) -> Bool {
+    guard let cause else { return false }
+    let handle = Handle(ctx)
+    let status = handle.status()
+    if status == BELAY_OK { return false }
+    cause.pointee = handle.causeIfOpen() ?? belay_cause(handle.diagnose())
+    return true
+}
+
+extension Handle {
+    /// The cause of a done context; nil if the handle is stale or none.
+    fileprivate func causeIfOpen() -> belay_cause? {
+        guard let pinned = pin() else { return nil }
+        let scope = node(pinned.scopeIndex(kind: kind))
+        let cause = scope.cause(scope.state)
+        pinned.release()
+        return cause
+    }
+}
+
+@_cdecl("belay_deadline") @implementation
+public func belay_deadline(_ ctx: belay_ctx, _ deadline: UnsafeMutablePointer<belay_instant>?) -> Bool {
+    guard let deadline, let instant = Handle(ctx).deadline(), instant != Clock.never else { return false }
+    deadline.pointee = instant
+    return true
+}
+
+extension Handle {
+    /// The instant of the deadline that counts, `Clock.never` for none; nil if the handle is stale or none.
+    @inline(__always) fileprivate func deadline() -> Int64? {
+        guard let found = find() else { return nil }
+        let clock = found.node.pointee.clock.get()
+        let instant = clock == 0 || kind == Kind.root ? Clock.never : node(clock).pointee.deadline.get()
+        atomicMemoryFence(ordering: .acquiring)
+        return matches(found.node.pointee.state.get()) ? instant : nil
+    }
+}
+
+@_cdecl("belay_remaining") @implementation
+public func belay_remaining(_ ctx: belay_ctx) -> belay_duration {
+    let handle = Handle(ctx)
+    guard handle.status() == BELAY_OK else { return 0 }
+    let deadline = handle.deadline() ?? Clock.never
+    if deadline == Clock.never { return Clock.never }
+    let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now)
+    return overflow ? Clock.never : max(left, 0)
+}

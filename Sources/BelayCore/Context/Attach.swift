@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+extension UnsafeMutablePointer where Pointee == Node {
+    /// Joins the tree, so that ends are pushed to this scope from now on. The scopes above join first, from the top of the
+    /// unattached run down. BELAY_OK also if the scope turns out to be done; BELAY_ENOMEM. The caller keeps the node.
+    @inline(never) func attach() -> belay_status {
+        while true {
+            let state = state
+            if state.isDone || state.has(State.attached) { return BELAY_OK }
+            guard topOfRun().attachHere() else { return BELAY_ENOMEM }
+        }
+    }
+
+    /// The highest scope of the unattached run that this one ends.
+    private func topOfRun() -> NodePointer {
+        var top = self
+        while true {
+            let above = top.pointee.scope.get()
+            if above == 0 { return top }
+            let state = node(above).state
+            if state.isDone || state.has(State.attached) { return top }
+            top = node(above)
+        }
+    }
+
+    /// Joins the list of the scope above, which is attached, done, or none. False when there is no memory.
+    private func attachHere() -> Bool {
+        guard let mine = ensureListen() else { return false }
+        let above = pointee.scope.get()
+        if above == 0 {
+            _ = markAttached()
+            return true
+        }
+        if !node(above).state.has(State.attached) {
+            // Done, and so it stays: there is no list to join.
+            _ = settle()
+            return true
+        }
+        let parent = node(above).listen
+        parent.pointee.lock.lock()
+        // The scope above swaps its verdict in before it takes its lock to take the list. So either its verdict is seen
+        // here, or this scope is in the list when that happens.
+        if node(above).state.isDone {
+            parent.pointee.lock.unlock()
+            _ = settle()
+            return true
+        }
+        if markAttached() { parent.pointee.link(mine) }
+        parent.pointee.lock.unlock()
+        return true
+    }
+
+    /// Sets `attached` and clears `pulls` in one swap, while there is no verdict.
+    private func markAttached() -> Bool {
+        var old = pointee.state.load(ordering: .acquiring)
+        while !State(old).isDone && old & State.attached == 0 {
+            let (exchanged, found) = pointee.state.compareExchange(
+                expected: old, desired: (old | State.attached) & ~State.pulls, ordering: .acquiringAndReleasing)
+            if exchanged { return true }
+            old = found
+        }
+        return false
+    }
+
+    /// Leaves the parent's list: this scope has ended. When it returns, nobody else holds on to the listen record.
+    func detach() {
+        let above = pointee.scope.get()
+        if above == 0 { return }
+        let parent = node(above).listen
+        parent.pointee.lock.lock()
+        if !parent.pointee.isTaken {
+            parent.pointee.unlink(pointee.listen.get())
+            parent.pointee.lock.unlock()
+            return
+        }
+        let pusher = Listen.at(parent.pointee.pusher)
+        parent.pointee.lock.unlock()
+        // The list was taken by a push that started there or above. It may be looking at us: let it finish.
+        if pusher != parent {
+            pusher.pointee.lock.lock()
+            pusher.pointee.lock.unlock()
+        }
+    }
+}
+
+/// The list of attached children; under the lock.
+extension Listen {
+    borrowing func link(_ child: UInt32) {
+        let head = children.get()
+        Listen.at(child).pointee.older.set(head)
+        Listen.at(child).pointee.younger.set(Listen.atHead)
+        if head != 0 { Listen.at(head).pointee.younger.set(child) }
+        children.set(child)
+    }
+
+    borrowing func unlink(_ child: UInt32) {
+        let older = Listen.at(child).pointee.older.get()
+        let younger = Listen.at(child).pointee.younger.get()
+        if younger == 0 { return }
+        if younger == Listen.atHead { children.set(older) } else { Listen.at(younger).pointee.older.set(older) }
+        if older != 0 { Listen.at(older).pointee.younger.set(younger) }
+        Listen.at(child).pointee.younger.set(0)
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+/// A cause, in a record of its own: a `belay_cause`, word by word. Written before its index is published, never after.
+enum CauseRecord {
+    /// Copies code and message; 0 when there is no memory. `message` may be nil.
+    static func make(code: Int64, message: UnsafePointer<CChar>?) -> UInt32 {
+        guard let thread = Thread.current else { return 0 }
+        let index = thread.takeRecord()
+        if index == 0 { return 0 }
+        var cause = belay_cause()
+        cause.code = code
+        cause.setMessage(message)
+        withUnsafeBytes(of: &cause) { bytes in
+            for position in 0..<RecordWords.count {
+                let word = bytes.loadUnaligned(fromByteOffset: position * 8, as: UInt64.self)
+                RecordWords.word(index, position).pointee.set(word)
+            }
+        }
+        return index
+    }
+
+    static func read(_ index: UInt32) -> belay_cause {
+        var cause = belay_cause()
+        withUnsafeMutableBytes(of: &cause) { bytes in
+            for position in 0..<RecordWords.count {
+                let word = RecordWords.word(index, position).pointee.get()
+                bytes.storeBytes(of: word, toByteOffset: position * 8, as: UInt64.self)
+            }
+        }
+        return cause
+    }
+}
+
+extension belay_cause {
+    /// The cause of a context that has none of its own: the status and its text.
+    init(_ status: belay_status) {
+        self.init()
+        code = Int64(status.rawValue)
+        setMessage(UnsafeRawPointer(status.text.utf8Start).assumingMemoryBound(to: CChar.self))
+    }
+
+    /// Copies the text, cut at 55 bytes between UTF-8 characters, and fills up with zeroes.
+    mutating func setMessage(_ text: UnsafePointer<CChar>?) {
+        withUnsafeMutableBytes(of: &message) { room in
+            for i in 0..<room.count { room[i] = 0 }
+            guard let text else { return }
+            var length = 0
+            while length < room.count - 1 && text[length] != 0 {
+                room[length] = UInt8(bitPattern: text[length])
+                length += 1
+            }
+            if length < room.count - 1 || text[length] == 0 { return }
+            // The text goes on. If it goes on in the middle of a character, take back that character's first bytes.
+            guard UInt8(bitPattern: text[length]) & 0xC0 == 0x80 else { return }
+            while length > 0 {
+                length -= 1
+                let byte = room[length]
+                room[length] = 0
+                if byte & 0xC0 != 0x80 { break }
+            }
+        }
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Node {
+    /// Why this scope, which is done and kept alive by the caller, ended.
+    func cause(_ state: State) -> belay_cause {
+        let verdict = state.verdict
+        if verdict.isInherited {
+            let origin = node(pointee.origin.get())
+            return origin.cause(origin.state)
+        }
+        let record = verdict == .canceledWithCause ? pointee.cause.get()
+            : verdict == .deadline ? pointee.timeoutCause.get() : 0
+        return record != 0 ? CauseRecord.read(record) : belay_cause(verdict.status)
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+/// What a child takes over from its parent. Making it takes a reference on the parent, which becomes the child's.
+private struct Parentage {
+    let parent: UInt32
+    /// The nearest scope above the child; 0 where only roots are.
+    let scope: UInt32
+    let values: UInt32
+    let clock: UInt32
+
+    @inline(__always) static func join(_ ctx: belay_ctx) -> Parentage? {
+        let handle = Handle(ctx)
+        guard let found = handle.find() else { return joinSlowly(handle) }
+        let node = found.node
+        if handle.kind == Kind.root {
+            return Parentage(parent: handle.index, scope: 0, values: 0, clock: 0)
+        }
+        guard node.acquire(generation: handle.generation) else {
+            LastStatus.set(handle.diagnose())
+            return nil
+        }
+        let scope = handle.kind == Kind.scope ? handle.index : node.pointee.scope.get()
+        return Parentage(
+            parent: handle.index, scope: scope, values: node.pointee.values.get(), clock: node.pointee.clock.get())
+    }
+
+    /// The handle was not found: perhaps nothing is set up yet.
+    @inline(never) private static func joinSlowly(_ handle: Handle) -> Parentage? {
+        let isRoot = handle.bits == Root.background.bits || handle.bits == Root.todo.bits
+        if isRoot && !Globals.pointer.pointee.forked {
+            if Setup.run() { return Parentage(parent: handle.index, scope: 0, values: 0, clock: 0) }
+            LastStatus.set(BELAY_ENOMEM)
+        } else {
+            LastStatus.set(handle.diagnose())
+        }
+        return nil
+    }
+
+    /// The derivation failed after all.
+    @inline(never) func leave(_ status: belay_status) -> belay_ctx {
+        node(parent).release()
+        LastStatus.set(status)
+        return belay_ctx()
+    }
+}
+
+/// A free node and its next handle's generation.
+@inline(__always) private func takeNode() -> (node: NodePointer, index: UInt32, generation: UInt64)? {
+    guard let thread = Thread.current else { return nil }
+    let index = thread.pointee.contexts.take(Region.contexts.pointee)
+    if index == 0 { return nil }
+    let cell = node(index)
+    // A cell that was never used has generation 0, which no handle may have.
+    let generation = max(State(cell.pointee.state.get()).generation, 1)
+    // StoreStore: what is written next must not be seen by someone who still sees the old generation as current.
+    atomicMemoryFence(ordering: .releasing)
+    return (cell, index, generation)
+}
+
+/// A scope under `parent` that ends at `deadline` at the latest. `timeoutCause` is owned by this call.
+@inline(__always) private func deriveScope(
+    _ parent: belay_ctx, deadline: Int64 = Clock.never, timeoutCause: UInt32 = 0
+) -> belay_ctx {
+    guard let above = Parentage.join(parent) else {
+        freeRecord(timeoutCause)
+        return belay_ctx()
+    }
+    guard let (cell, index, generation) = takeNode() else {
+        freeRecord(timeoutCause)
+        return above.leave(BELAY_ENOMEM)
+    }
+    var rest: UInt64 = 0
+    var clock = above.clock
+    if deadline < (clock == 0 ? Clock.never : node(clock).pointee.deadline.get()) { clock = index }
+    var origin: UInt32 = 0
+    if above.scope != 0 {
+        let scope = node(above.scope)
+        var state = scope.state
+        if state.has(State.pulls) && state.run >= State.longestRun && !state.isDone {
+            // Keep the unattached run short: it is what asking has to look through.
+            if scope.attach() != BELAY_OK {
+                cell.giveCell(generation: generation)
+                freeRecord(timeoutCause)
+                return above.leave(BELAY_ENOMEM)
+            }
+            state = scope.state
+        }
+        if state.isDone {
+            rest = state.verdict.inherited.bits
+            origin = state.verdict.isInherited ? scope.pointee.origin.get() : above.scope
+        }
+        let run = state.has(State.pulls) ? state.run + 1 : 1
+        rest |= State.pulls | run << State.runShift
+    }
+    if clock != 0 { rest |= State.timed }
+    cell.pointee.deadline.set(deadline)
+    cell.pointee.endedAt.set(0)
+    cell.pointee.parent.set(above.parent)
+    cell.pointee.scope.set(above.scope)
+    cell.pointee.values.set(above.values)
+    cell.pointee.clock.set(clock)
+    cell.pointee.listen.set(0)
+    cell.pointee.cause.set(0)
+    cell.pointee.timeoutCause.set(timeoutCause)
+    cell.pointee.origin.set(origin)
+    return publish(cell, index: index, generation: generation, kind: Kind.scope, rest: rest)
+}
+
+/// The last step of a birth: from here on the handle is found.
+@inline(__always) private func publish(
+    _ cell: NodePointer, index: UInt32, generation: UInt64, kind: UInt64, rest: UInt64
+) -> belay_ctx {
+    // Release: whoever acquires a reference has seen the node whole; partner in `acquire`.
+    cell.pointee.references.store(References.word(generation: generation, count: 1), ordering: .releasing)
+    // Release: partner of the acquire in `find`.
+    cell.pointee.state.store(
+        State.birth(generation: generation, kind: kind, rest: rest), ordering: .releasing)
+    return belay_ctx(bits: Handle(generation: generation, kind: kind, index: index).bits)
+}
+
+@_cdecl("belay_with_cancel") @implementation
+public func belay_with_cancel(_ parent: belay_ctx) -> belay_ctx { deriveScope(parent) }
+
+@_cdecl("belay_with_deadline") @implementation
+public func belay_with_deadline(_ parent: belay_ctx, _ deadline: belay_instant) -> belay_ctx {
+    deriveScope(parent, deadline: deadline)
+}
+
+@_cdecl("belay_with_timeout") @implementation
+public func belay_with_timeout(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
+    deriveScope(parent, deadline: Clock.after(timeout))
+}
+
+@_cdecl("belay_with_deadline_cause") @implementation
+public func belay_with_deadline_cause(
+    _ parent: belay_ctx, _ deadline: belay_instant, _ code: Int64, _ message: UnsafePointer<CChar>?
+) -> belay_ctx {
+    let cause = CauseRecord.make(code: code, message: message)
+    if cause == 0 {
+        LastStatus.set(BELAY_ENOMEM)
+        return belay_ctx()
+    }
+    return deriveScope(parent, deadline: deadline, timeoutCause: cause)
+}
+
+@_cdecl("belay_with_timeout_cause") @implementation
+public func belay_with_timeout_cause(
+    _ parent: belay_ctx, _ timeout: belay_duration, _ code: Int64, _ message: UnsafePointer<CChar>?
+) -> belay_ctx {
+    belay_with_deadline_cause(parent, Clock.after(timeout), code, message)
+}
+
+/// A node without an end of its own.
+@inline(__always) private func deriveValue(
+    _ above: Parentage, kind: UInt64, key: UInt64, value: UInt64, drop: UInt64
+) -> belay_ctx {
+    guard let (cell, index, generation) = takeNode() else { return above.leave(BELAY_ENOMEM) }
+    let values = kind == Kind.value ? index : above.values
+    let born = cell.asValue
+    born.pointee.key.set(key)
+    born.pointee.value.set(value)
+    born.pointee.parent.set(above.parent)
+    born.pointee.scope.set(above.scope)
+    born.pointee.values.set(values)
+    born.pointee.clock.set(above.clock)
+    born.pointee.listen.set(0)
+    born.pointee.drop.set(drop)
+    born.pointee.trie.set(0)
+    if kind == Kind.value {
+        guard let trie = KeyTrie.extend(above.values, with: index) else {
+            cell.giveCell(generation: generation)
+            return above.leave(BELAY_ENOMEM)
+        }
+        born.pointee.trie.set(trie)
+    }
+    return publish(cell, index: index, generation: generation, kind: kind, rest: 0)
+}
+
+@_cdecl("belay_with_value") @implementation
+public func belay_with_value(
+    _ parent: belay_ctx, _ key: UnsafePointer<belay_key>?, _ value: UnsafeMutableRawPointer?,
+    _ drop: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
+) -> belay_ctx {
+    var born = belay_ctx()
+    if let key {
+        if let above = Parentage.join(parent) {
+            born = deriveValue(
+                above, kind: Kind.value, key: UInt64(UInt(bitPattern: key)), value: UInt64(UInt(bitPattern: value)),
+                drop: UInt64(UInt(bitPattern: unsafeBitCast(drop, to: UnsafeRawPointer?.self))))
+        }
+    } else {
+        LastStatus.set(BELAY_EINVAL)
+    }
+    // The value is ours in every case, so that code that checks nothing leaks nothing.
+    if born.bits == 0 { drop?(value) }
+    return born
+}
+
+@_cdecl("belay_without_cancel") @implementation
+public func belay_without_cancel(_ parent: belay_ctx) -> belay_ctx {
+    guard let above = Parentage.join(parent) else { return belay_ctx() }
+    let cut = Parentage(parent: above.parent, scope: 0, values: above.values, clock: 0)
+    return deriveValue(cut, kind: Kind.detached, key: 0, value: 0, drop: 0)
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+extension UnsafeMutablePointer where Pointee == Node {
+    /// Cancels the scope if it is live. `cause` is a record that this call owns, or 0. When it returns, every descendant
+    /// reads as done. The caller keeps the node alive.
+    func cancel(cause record: UInt32) {
+        var record = record
+        if !settle().isDone {
+            var verdict = Verdict.canceled
+            if record != 0 {
+                // The first cancel with a cause puts it in; whoever loses helps the winner to its verdict.
+                let (exchanged, _) = pointee.cause.compareExchange(
+                    expected: 0, desired: record, ordering: .acquiringAndReleasing)
+                if exchanged { record = 0 }
+                verdict = .canceledWithCause
+            }
+            // Before the verdict (release by its swap): unattached children compare their deadlines with it.
+            _ = pointee.endedAt.compareExchange(expected: 0, desired: Clock.now, ordering: .relaxed)
+            decide(verdict)
+        }
+        freeRecord(record)
+        finish()
+    }
+
+    /// Makes an end that has its verdict known to all: descendants, waiters, descriptors, callbacks. Harmless to repeat;
+    /// when any call returns, every descendant reads as done.
+    func finish() {
+        guard state.has(State.attached) else { return }
+        guard var ended = push() else { return }
+        detach()
+        // Only now: the links of `Ended` are those of the list that it has just left.
+        retain()
+        ended.add(pointee.listen.get())
+        ended.deliver()
+    }
+
+    /// Marks every attached descendant as done and takes its listeners' lists, under this scope's lock from beginning to
+    /// end. So a second caller, who waits for the lock, may rely on it; and a descendant that is closed meanwhile waits in
+    /// `detach`, so it is not recycled under our hands. Breadth first over the `older` links: no recursion, and never
+    /// more than two locks. Nil if it was done before.
+    private func push() -> Ended? {
+        let top = listen
+        let topIndex = pointee.listen.get()
+        top.pointee.lock.lock()
+        if top.pointee.isTaken {
+            let pusher = Listen.at(top.pointee.pusher)
+            top.pointee.lock.unlock()
+            if pusher != top {
+                pusher.pointee.lock.lock()
+                pusher.pointee.lock.unlock()
+            }
+            return nil
+        }
+        var ended = Ended()
+        var queue = Queue()
+        queue.append(childrenOf: self, top.pointee.children.get())
+        top.pointee.children.set(Listen.taken | topIndex)
+        while let index = queue.next() {
+            let listen = Listen.at(index)
+            let child = node(listen.pointee.node.get())
+            listen.pointee.lock.lock()
+            if !listen.pointee.isTaken {
+                queue.append(childrenOf: child, listen.pointee.children.get())
+                listen.pointee.children.set(Listen.taken | topIndex)
+                if child.hasListeners {
+                    child.retain()
+                    ended.add(index)
+                }
+            }
+            listen.pointee.lock.unlock()
+        }
+        top.pointee.lock.unlock()
+        return ended
+    }
+
+    /// Whether `deliver` has something to do. Under the listen lock, after the verdict: no callback or descriptor can join
+    /// any more. A waiter may: it sets its mark, then looks at the verdict; here the verdict is there before the mark
+    /// is looked at. One of the two sees the other.
+    private var hasListeners: Bool {
+        listen.pointee.callbacks.get() != 0 || listen.pointee.descriptor.get() != 0
+            || listen.pointee.sleep.load(ordering: .sequentiallyConsistent) != 0 || state.has(State.armed)
+    }
+}
+
+/// Attached scopes whose end is to be pushed to their children, first in, first out.
+private struct Queue {
+    private var head: UInt32 = 0
+    private var tail: UInt32 = 0
+
+    /// Marks each child of `parent`, which has its verdict, and puts it at the end.
+    mutating func append(childrenOf parent: NodePointer, _ first: UInt32) {
+        var index = first
+        let end = parent.state
+        while index != 0 {
+            let listen = Listen.at(index)
+            let next = listen.pointee.older.get()
+            node(listen.pointee.node.get()).inherit(from: parent, end)
+            listen.pointee.younger.set(0)
+            listen.pointee.older.set(0)
+            if tail == 0 { head = index } else { Listen.at(tail).pointee.older.set(index) }
+            tail = index
+            index = next
+        }
+    }
+
+    mutating func next() -> UInt32? {
+        if head == 0 { return nil }
+        let index = head
+        head = Listen.at(index).pointee.older.get()
+        if head == 0 { tail = 0 }
+        return index
+    }
+}
+
+/// Scopes that have ended and have listeners to be told. Each is kept by a reference.
+private struct Ended {
+    private var head: UInt32 = 0
+
+    mutating func add(_ index: UInt32) {
+        Listen.at(index).pointee.older.set(head)
+        head = index
+    }
+
+    /// Tells them, with no lock held: first all who sleep, then the executor; inline callbacks, which may take their time,
+    /// come last.
+    mutating func deliver() {
+        var inline = Registration.Deferred()
+        while head != 0 {
+            let listen = Listen.at(head)
+            let ended = node(listen.pointee.node.get())
+            head = listen.pointee.older.get()
+            listen.pointee.wakeSleepers()
+            let descriptor = listen.pointee.descriptor.get()
+            if descriptor != 0 { Descriptor.fill(descriptor) }
+            if ended.state.has(State.armed) { Shard.disarm(listen) }
+            var callback = listen.pointee.callbacks.get()
+            while callback != 0 {
+                let task = Task.at(callback)
+                callback = task.pointee.entry.next.get()
+                withUnsafeMutablePointer(to: &inline) { Registration.dispatch(task, later: $0) }
+            }
+            ended.release()
+        }
+        inline.runAll()
+    }
+}
+
+@_cdecl("belay_cancel") @implementation
+public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
+    let handle = Handle(ctx)
+    guard let found = handle.find() else { return handle.refusal() }
+    if handle.kind != Kind.scope { return BELAY_ENOCANCEL }
+    let state = found.state
+    if !state.has(State.attached) {
+        if state.isDone { return BELAY_OK }
+        // Nobody listens, nothing above decides, there are no children whose deadlines it could be compared with: one
+        // swap is all. If anything of that changes meanwhile, the swap fails or the child is younger than the end.
+        let count = found.node.pointee.references.get() & (References.striped | References.countMask)
+        if !state.has(State.pulls | State.timed) && count == 1
+            && found.node.pointee.state.change(state.word, state.word | Verdict.canceled.bits)
+        {
+            return BELAY_OK
+        }
+    }
+    return handle.cancelPinned(cause: 0)
+}
+
+@_cdecl("belay_cancel_cause") @implementation
+public func belay_cancel_cause(_ ctx: belay_ctx, _ code: Int64, _ message: UnsafePointer<CChar>?) -> belay_status {
+    let handle = Handle(ctx)
+    guard let found = handle.find() else { return handle.refusal() }
+    if handle.kind != Kind.scope { return BELAY_ENOCANCEL }
+    if found.state.isDone { return handle.cancelPinned(cause: 0) }
+    let record = CauseRecord.make(code: code, message: message)
+    let status = handle.cancelPinned(cause: record)
+    return status == BELAY_OK && record == 0 ? BELAY_ENOMEM : status
+}
+
+extension Handle {
+    @inline(never) fileprivate func cancelPinned(cause: UInt32) -> belay_status {
+        guard let pinned = pin() else {
+            freeRecord(cause)
+            return diagnose()
+        }
+        pinned.cancel(cause: cause)
+        pinned.release()
+        return BELAY_OK
+    }
+
+    /// Why a handle that was not found cannot be cancelled.
+    @inline(never) func refusal() -> belay_status {
+        let status = absent()
+        return status == BELAY_OK ? BELAY_ENOCANCEL : status
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+/// A context found by its handle, with the state word that matched.
+struct Found {
+    let node: NodePointer
+    let state: State
+}
+
+extension Handle {
+    @inline(__always) init(_ ctx: belay_ctx) { bits = ctx.bits }
+
+    @inline(__always) var isContext: Bool { kind &- 1 < 4 }
+
+    /// The node of a live handle; nil for every other. Nothing keeps the node: it may be closed and recycled at any time
+    /// after. Whoever then reads more of it checks the state word again, or takes a reference first.
+    @inline(__always) func find() -> Found? {
+        let region = Region.contexts
+        // Acquire: an index below the limit has its base and its memory.
+        guard index < region.pointee.limit.load(ordering: .acquiring) else { return nil }
+        let cell = region.pointee.cell(index, as: Node.self)
+        let state = cell.state
+        guard matches(state.word), isContext else { return nil }
+        return Found(node: cell, state: state)
+    }
+
+    /// Why `find` answered nil.
+    @inline(never) func diagnose() -> belay_status {
+        if Globals.pointer.pointee.forked { return BELAY_EFORK }
+        guard isContext, index != 0, generation != 0 else { return BELAY_EINVAL }
+        guard index < Region.contexts.pointee.limit.load(ordering: .acquiring) else { return BELAY_EINVAL }
+        // A generation that this cell has not reached yet was never given out.
+        return generation <= node(index).state.generation ? BELAY_ESTALE : BELAY_EINVAL
+    }
+
+    /// Takes a reference on the node if the handle is live: it stays what it is until `release`. Roots stay anyway.
+    @inline(__always) func pin() -> NodePointer? {
+        guard let found = find() else { return nil }
+        if kind == Kind.root { return found.node }
+        return found.node.acquire(generation: generation) ? found.node : nil
+    }
+
+    /// The same for a handle that was not found or that `status` called live: a root before the first derivation.
+    @inline(never) func pinAfterSetup() -> NodePointer? {
+        guard kind == Kind.root, !Globals.pointer.pointee.forked, Setup.run() else { return nil }
+        return pin()
+    }
+}
+
+/// First-time set-up: the arena for contexts and its roots, the fork hook.
+enum Setup {
+    @inline(__always) static func isDone() -> Bool {
+        Globals.pointer.pointee.isSetUp.load(ordering: .acquiring) != 0
+    }
+
+    /// True when the runtime is ready. Cheap only when it is; call it where a look-up failed.
+    @inline(never) static func run() -> Bool {
+        if isDone() { return true }
+        let globals = Globals.pointer
+        globals.pointee.setupLock.lock()
+        defer { globals.pointee.setupLock.unlock() }
+        if isDone() { return true }
+        guard Region.contexts.pointee.open() else { return false }
+        Root.install()
+        if belaycore_watch_fork() != 0 { return false }
+        Region.contexts.pointee.admit()
+        // Release: partner of the acquire in `isDone`.
+        globals.pointee.isSetUp.store(1, ordering: .releasing)
+        return true
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+extension UnsafeMutablePointer where Pointee == Node {
+    /// Takes a reference if the node still has this generation. After `true` the node stays what it is.
+    @inline(__always) func acquire(generation: UInt64) -> Bool {
+        let old = pointee.references.get()
+        if old >> Handle.generationShift == generation && old & (References.striped | References.countMask) &- 1 < 1 << 30 {
+            // Acquire: what the last owner wrote before it let go is ours to see (release in `release`).
+            if pointee.references.change(old, old &+ 1) { return true }
+        }
+        return acquireSlowly(generation: generation)
+    }
+
+    @inline(never) private func acquireSlowly(generation: UInt64) -> Bool {
+        var failures = 0
+        while true {
+            let old = pointee.references.get()
+            guard old >> Handle.generationShift == generation, old & References.countMask != 0 else { return false }
+            if old & References.striped != 0, let answer = acquireOnStripe(generation: generation) { return answer }
+            guard old & References.countMask < 1 << 30 else { return false }
+            if pointee.references.change(old, old &+ 1) {
+                // Threads fight over the word: give it stripes. Without memory for them it stays as it is.
+                if failures > 1 { addStripes(generation: generation) }
+                return true
+            }
+            failures += 1
+        }
+    }
+
+    /// One more reference, for whoever knows that the node is alive and stays so for the moment.
+    @inline(__always) func retain() {
+        pointee.references.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// Gives up a reference. The last one recycles the node, then gives up its parent's, and so on up: a loop, because a
+    /// chain may be a million long.
+    @inline(__always) func release() {
+        if index < Root.firstFree { return }
+        let old = pointee.references.get()
+        if old & References.striped != 0 && releaseOnStripe() { return }
+        // Release: what we wrote is seen by whoever recycles. Acquire: we may be the one.
+        let count = pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
+        if count & References.countMask == 0 { recycleUpwards() }
+    }
+
+    /// The node's last reference has gone: recycle it, and every ancestor that this frees.
+    @inline(never) func recycleUpwards() {
+        var current = self
+        while true {
+            let parent = node(current.recycle())
+            if parent.index < Root.firstFree { return }
+            let old = parent.pointee.references.get()
+            if old & References.striped != 0 && parent.releaseOnStripe() { return }
+            let count = parent.pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
+            if count & References.countMask != 0 { return }
+            current = parent
+        }
+    }
+
+    /// Gives back all that the node holds, and the node. Runs a value's drop function. Returns the parent's index, whose
+    /// reference is now the caller's to give up.
+    private func recycle() -> UInt32 {
+        let parent = pointee.parent.get()
+        let state = State(pointee.state.get())
+        let shape = state.shape
+        if shape == Kind.scope {
+            freeRecord(pointee.cause.get())
+            freeRecord(pointee.timeoutCause.get())
+        } else if shape == Kind.value {
+            asValue.dropValue()
+        }
+        let listen = pointee.listen.get()
+        if listen != 0 { freeListen(listen) }
+        giveCell(generation: state.generation)
+        return parent
+    }
+
+    /// The cell goes back to the magazine, unless its generations are used up.
+    @inline(__always) func giveCell(generation: UInt64) {
+        if generation == 0 { return }
+        if let thread = Thread.current {
+            thread.pointee.contexts.give(index, Region.contexts.pointee)
+        } else {
+            Region.contexts.pointee.giveChain(Chain(head: index, count: 1))
+        }
+    }
+}

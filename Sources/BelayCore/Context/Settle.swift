@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+// Settling a scope brings its verdict up to date with what nobody pushed to it: the unattached scopes above, and
+// deadlines that have passed. It marks and does no more: no user code runs, nothing is woken. What has listeners is
+// pushed to by the canceller or by the armed timer.
+
+extension UnsafeMutablePointer where Pointee == Node {
+    /// The state, with a verdict if the scope has ended in whatever way. The caller keeps the node alive.
+    func settle() -> State {
+        let state = state
+        if state.isDone || !state.has(State.pulls | State.timed) { return state }
+        if state.has(State.pulls) {
+            let above = node(pointee.scope.get())
+            // At most `longestRun` deep.
+            let end = above.settle()
+            if end.isDone {
+                inherit(from: above, end)
+                return self.state
+            }
+        }
+        if state.has(State.timed) {
+            let clock = node(pointee.clock.get())
+            if Clock.hasPassed(clock.pointee.deadline.get()) {
+                if clock == self {
+                    decide(.deadline)
+                } else {
+                    clock.decide(.deadline)
+                    inherit(from: clock, clock.state)
+                }
+            }
+        }
+        return self.state
+    }
+
+    /// Whether `settle` might find an end. For callers without a reference: it writes nothing, and a wrong "no" is found
+    /// out by looking at the handle again.
+    @inline(__always) func mayHaveEnded(_ state: State) -> Bool {
+        if state.has(State.timed) && Clock.hasPassed(node(pointee.clock.get()).pointee.deadline.get()) { return true }
+        return state.has(State.pulls) && someScopeAboveHasEnded()
+    }
+
+    private func someScopeAboveHasEnded() -> Bool {
+        var current = self
+        for _ in 0...State.longestRun {
+            current = node(current.pointee.scope.get())
+            let state = current.state
+            if state.isDone { return true }
+            if !state.has(State.pulls) { return false }
+        }
+        return true
+    }
+
+    /// Swaps the verdict in if there is none yet. True if it was this call that did.
+    @discardableResult
+    func decide(_ verdict: Verdict) -> Bool {
+        var old = pointee.state.load(ordering: .acquiring)
+        while !State(old).isDone {
+            let (exchanged, found) = pointee.state.compareExchange(
+                expected: old, desired: old | verdict.bits, ordering: .sequentiallyConsistent)
+            if exchanged { return true }
+            old = found
+        }
+        return false
+    }
+
+    /// Ends this scope as the scope above it ended, unless its own deadline came first. `end` is that scope's state, with
+    /// its verdict. Several threads may do this at once, and see different scopes above: the one that puts its origin in
+    /// first decides for all, so that error and cause agree.
+    func inherit(from above: NodePointer, _ end: State) {
+        let source = end.verdict.isInherited ? above.pointee.origin.get() : above.index
+        if pointee.clock.get() == index && pointee.deadline.get() <= node(source).endInstant {
+            decide(.deadline)
+            return
+        }
+        let (exchanged, found) = pointee.origin.compareExchange(
+            expected: 0, desired: source, ordering: .acquiringAndReleasing)
+        decide(node(exchanged ? source : found).state.verdict.inherited)
+    }
+
+    /// When this scope, which has a verdict of its own, ended. A cancel of a scope that had no children does not note the
+    /// time; a child born in that instant inherits.
+    private var endInstant: Int64 {
+        if state.verdict == .deadline { return pointee.deadline.get() }
+        let noted = pointee.endedAt.get()
+        return noted == 0 ? .min : noted
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+
+/// The state word of a scope. Readers need nothing else while the context is live and attached, or done.
+///
+/// | bits | name | 0 → 1 by | 1 → 0 by |
+/// |---|---|---|---|
+/// | 63–32 | generation | — | +1 by the one call of close that wins, or when the last reference goes |
+/// | 31–28 | kind | set at birth | 0 when closed: no handle matches from then on |
+/// | 23–20 | shape | set at birth: the kind once more, which outlives the close | — |
+/// | 19–12 | runtime | set at birth | — |
+/// | 11–8 | run | set at birth: how many unattached scopes were above, itself included | — |
+/// | 7 | shared | retain, under the listen lock, before its reference is counted | release, under that lock |
+/// | 6 | armed | arm, under the shard's lock, only while there is no verdict | — |
+/// | 5 | timed | birth, if a deadline applies to it: askers must compare the clock | — |
+/// | 4 | attached | attach, under the parent's listen lock, only while there is no verdict | — |
+/// | 3 | pulls | birth, if an unattached scope may stand above: askers must look there | attach, with the same swap |
+/// | 2–0 | verdict | anyone who can prove it, by one compare-and-swap from 0: a cancel, a passed deadline, an ended parent | — |
+///
+/// The verdict is the one linearisation point of an end: everything that has a say in it (a cause, the origin) is
+/// written before the swap (release) and read after the word (acquire). *Pushing* an end — marking the attached
+/// descendants, waking, calling back — is a separate step, done once by whoever takes the listen record's lists under its
+/// lock (`push` in End.swift). Because `attached` and `armed` can only be set while the verdict is 0, whoever swaps the
+/// verdict in learns from the same word whether there is anything to push, to unlink, or to disarm: if the bit is not
+/// there it will never be.
+struct State {
+    let word: UInt64
+
+    @inline(__always) init(_ word: UInt64) { self.word = word }
+
+    static let verdictMask: UInt64 = 7
+    static let pulls: UInt64 = 1 << 3
+    static let attached: UInt64 = 1 << 4
+    static let timed: UInt64 = 1 << 5
+    static let armed: UInt64 = 1 << 6
+    static let shared: UInt64 = 1 << 7
+    static let runShift: UInt64 = 8
+    static let runtimeShift: UInt64 = 12
+    static let shapeShift: UInt64 = 20
+    /// The longest run of unattached scopes: it bounds what asking costs.
+    static let longestRun: UInt64 = 8
+
+    @inline(__always) var verdict: Verdict { Verdict(bits: word & State.verdictMask) }
+    @inline(__always) var isDone: Bool { word & State.verdictMask != 0 }
+    @inline(__always) func has(_ bit: UInt64) -> Bool { word & bit != 0 }
+    @inline(__always) var run: UInt64 { word >> State.runShift & 15 }
+    @inline(__always) var generation: UInt64 { word >> Handle.generationShift }
+    @inline(__always) var shape: UInt64 { word >> State.shapeShift & 15 }
+
+    @inline(__always) static func birth(generation: UInt64, kind: UInt64, rest: UInt64) -> UInt64 {
+        generation << Handle.generationShift | kind << Handle.kindShift | kind << State.shapeShift | rest
+    }
+
+    /// The word of the cell once its context is closed: no handle matches it.
+    @inline(__always) var closed: UInt64 {
+        let rest = word & ((1 << Handle.kindShift) - 1)
+        return (generation &+ 1) << Handle.generationShift | rest
+    }
+}
+
+/// How a context ended, and where its cause is.
+struct Verdict: Equatable {
+    let bits: UInt64
+
+    @inline(__always) init(bits: UInt64) { self.bits = bits }
+
+    static let live = Verdict(bits: 0)
+    /// Cancelled without a cause.
+    static let canceled = Verdict(bits: 1)
+    /// Cancelled; the record in `cause` says why.
+    static let canceledWithCause = Verdict(bits: 2)
+    /// Its own deadline passed; the record in `timeoutCause`, if any, says why.
+    static let deadline = Verdict(bits: 3)
+    /// The scope above ended so; `origin` has the cause.
+    static let inheritedCanceled = Verdict(bits: 4)
+    static let inheritedDeadline = Verdict(bits: 5)
+
+    var isInherited: Bool { bits >= Verdict.inheritedCanceled.bits }
+    var isDeadline: Bool { self == .deadline || self == .inheritedDeadline }
+    /// What a child of a context with this verdict gets.
+    var inherited: Verdict { isDeadline ? .inheritedDeadline : .inheritedCanceled }
+
+    var status: belay_status {
+        if self == .live { return BELAY_OK }
+        return isDeadline ? BELAY_DEADLINE_EXCEEDED : BELAY_CANCELED
+    }
+}
+
+/// The references word: who keeps the cell from being recycled.
+///
+/// | bits | name | means |
+/// |---|---|---|
+/// | 63–32 | generation | a reference by handle is taken only while this is the handle's |
+/// | 31 | striped | children count themselves on stripes (Stripes.swift) |
+/// | 30–0 | count | owners, children, pinned callers, registrations |
+///
+/// Whoever swaps the generation on is *the* close; whoever brings the count to 0 recycles the cell. Taking is one
+/// compare-and-swap that checks the generation, so a stale handle can never revive a cell. Giving is a fetch-and-sub
+/// with release; the one that reaches 0 acquires.
+enum References {
+    static let striped: UInt64 = 1 << 31
+    static let countMask: UInt64 = striped - 1
+
+    @inline(__always) static func word(generation: UInt64, count: UInt64) -> UInt64 {
+        generation << Handle.generationShift | count
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+import Synchronization
+
+// A parent that many threads derive from would make its references word the hottest line of the process. When threads
+// are seen to fight over it, the node gets a unit of eight *stripes*, a line each, and a thread counts on its own.
+//
+// A stripe's word is the unit's generation (32 bits) and a signed count (32 bits): a child may be released on another
+// thread than it was derived on, so only the sum over the stripes and the word in the node means anything. Nobody needs
+// the sum while the node is open, because its owner holds it. The close then *collapses* the unit: it swaps each stripe
+// for the next generation, which turns later givers to the node's own word, and adds what it found there. A bias keeps
+// that word from reaching 0 in between. (Per-CPU references with a kill switch are a known technique; the unit's own
+// generation is what makes them safe to reach through a stale handle.)
+//
+// A stale handle may lead to a unit that by now serves another node. Then the stripe's generation does not match, or the
+// reference that was taken is a true one of that other node: it is given back as such. `owner` says whose.
+
+struct Stripe: ~Copyable {
+    let word: Atomic<UInt64>
+    /// In the first stripe of a unit: the node that it serves.
+    let owner: Atomic<UInt32>
+
+    static let perUnit: UInt32 = 8
+
+    @inline(__always) static func at(_ index: UInt32) -> UnsafeMutablePointer<Stripe> {
+        Region.stripes.pointee.cell(index, as: Stripe.self)
+    }
+
+    /// Adds to the stripe's count while it is of this generation.
+    @inline(__always) borrowing func add(_ delta: Int32, generation: UInt64) -> Bool {
+        var old = word.get()
+        while old >> 32 == generation {
+            let count = Int32(truncatingIfNeeded: old) &+ delta
+            let (exchanged, found) = word.compareExchange(
+                expected: old, desired: generation << 32 | UInt64(UInt32(bitPattern: count)),
+                ordering: .acquiringAndReleasing)
+            if exchanged { return true }
+            old = found
+        }
+        return false
+    }
+}
+
+/// A unit's first index and generation in one word, so that both are read at once. 0 is none.
+struct StripeUnit {
+    let bits: UInt64
+    var first: UInt32 { UInt32(truncatingIfNeeded: bits) }
+    var generation: UInt64 { bits >> 32 }
+
+    @inline(__always) var mine: UnsafeMutablePointer<Stripe> {
+        let number = Thread.known.map { $0.pointee.number } ?? 0
+        return Stripe.at(first &+ number % Stripe.perUnit)
+    }
+}
+
+extension References {
+    /// Added while stripes are collapsed. Counts stay below it.
+    static let bias: UInt64 = 1 << 29
+}
+
+extension UnsafeMutablePointer where Pointee == Node {
+    private var unit: StripeUnit? {
+        let index = pointee.listen.get()
+        guard index != 0 else { return nil }
+        let unit = StripeUnit(bits: Listen.at(index).pointee.stripes.load(ordering: .acquiring))
+        let limit = Region.stripes.pointee.limit.load(ordering: .acquiring)
+        return unit.bits == 0 || limit < Stripe.perUnit || unit.first > limit - Stripe.perUnit ? nil : unit
+    }
+
+    /// `acquire` for a node with stripes, by a caller who has nothing but a handle of that generation: nil if the unit is
+    /// not in use, and the node's own word counts.
+    @inline(never) func acquireOnStripe(generation: UInt64) -> Bool? {
+        guard let unit, unit.mine.pointee.add(1, generation: unit.generation) else { return nil }
+        // While the node is of this generation its listen record and unit were what they seemed.
+        if state.generation == generation { return true }
+        node(Stripe.at(unit.first).pointee.owner.get()).release()
+        return false
+    }
+
+    /// Gives up a reference on a stripe; false if the unit is not in use, and the node's own word counts.
+    @inline(never) func releaseOnStripe() -> Bool {
+        guard let unit else { return false }
+        return unit.mine.pointee.add(-1, generation: unit.generation)
+    }
+
+    /// Gives the node stripes. The caller holds a reference and has seen the node open with this generation. Does
+    /// nothing when there is no memory, or the node has been closed.
+    @inline(never) func addStripes(generation: UInt64) {
+        guard let index = ensureListen() else { return }
+        let listen = Listen.at(index)
+        listen.pointee.lock.lock()
+        defer { listen.pointee.lock.unlock() }
+        if listen.pointee.stripes.get() != 0 { return }
+        guard let chain = Region.stripes.pointee.takeChain(length: Stripe.perUnit) else { return }
+        guard chain.count == Stripe.perUnit else { return Region.stripes.pointee.giveChain(chain) }
+        // The words hold a generation that no unit ever had, so they cannot be counted on until they are set below.
+        let next = (Stripe.at(chain.head).pointee.word.get() >> 32) &+ 1
+        Stripe.at(chain.head).pointee.owner.set(self.index)
+        listen.pointee.stripes.store(next << 32 | UInt64(chain.head), ordering: .releasing)
+        while true {
+            let old = pointee.references.get()
+            // Closed in the meantime: the unit goes when the node does.
+            guard old >> Handle.generationShift == generation else { return }
+            if pointee.references.change(old, old | References.striped) { break }
+        }
+        // From here on a close collapses the unit: it waits for our lock.
+        for offset in 0..<Stripe.perUnit {
+            Stripe.at(chain.head + offset).pointee.word.store(next << 32, ordering: .releasing)
+        }
+    }
+
+    /// The close of a node with stripes: sums them into the node's own word, and takes away the bias and the owner's
+    /// reference. True when nothing is left.
+    func collapseStripes() -> Bool {
+        guard let unit else { return false }
+        let listen = Listen.at(pointee.listen.get())
+        var sum: Int64 = 0
+        listen.pointee.lock.lock()
+        for offset in 0..<Stripe.perUnit {
+            let old = Stripe.at(unit.first + offset).pointee.word.exchange(
+                (unit.generation &+ 1) << 32, ordering: .acquiringAndReleasing)
+            sum &+= Int64(Int32(truncatingIfNeeded: old))
+        }
+        listen.pointee.lock.unlock()
+        let change = UInt64(bitPattern: sum) &- References.bias &- 1
+        let count = pointee.references.wrappingAdd(change, ordering: .acquiringAndReleasing).newValue
+        return count & References.countMask == 0
+    }
+}
+
+/// The unit goes back. One whose generations are used up is retired.
+func freeStripes(_ unit: StripeUnit) {
+    if unit.bits == 0 || unit.generation >= UInt64(UInt32.max) - 2 { return }
+    Region.stripes.pointee.giveChain(Chain(head: unit.first, count: Stripe.perUnit))
+}

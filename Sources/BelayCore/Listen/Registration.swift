@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+/// Callbacks on the end of a context. While pending a registration keeps its scope's node, and stands in the list of its
+/// listen record.
+enum Registration {
+    typealias Function = @convention(c) (UnsafeMutableRawPointer?) -> Void
+
+    /// Registers, or runs at once what is done already. {0} and the last status on failure.
+    static func add(_ ctx: belay_ctx, _ function: Function?, _ argument: UnsafeMutableRawPointer?, flags: UInt64)
+        -> belay_reg
+    {
+        let handle = Handle(ctx)
+        let status = handle.status()
+        guard let function, status == BELAY_OK || status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED else {
+            return fail(function == nil ? BELAY_EINVAL : status)
+        }
+        guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return fail(handle.diagnose()) }
+        let scopeIndex = pinned.scopeIndex(kind: handle.kind)
+        let argument = UInt64(UInt(bitPattern: argument))
+        guard let (index, generation) = Task.make(function, argument) else {
+            pinned.release()
+            return fail(BELAY_ENOMEM)
+        }
+        let task = Task.at(index)
+        task.pointee.link.set(scopeIndex)
+        task.pointee.state.store(
+            Task.word(generation, Kind.registration, flags | Task.pending), ordering: .releasing)
+        let reg = belay_reg(bits: Handle(generation: generation, kind: Kind.registration, index: index).bits)
+        // A context that can never end: nobody needs to find the registration, but stop.
+        if scopeIndex == 0 {
+            pinned.release()
+            return reg
+        }
+        let scope = node(scopeIndex)
+        let failure = join(scope, task)
+        pinned.release()
+        return failure == BELAY_OK ? reg : fail(failure)
+    }
+
+    @inline(never) private static func fail(_ status: belay_status) -> belay_reg {
+        LastStatus.set(status)
+        return belay_reg()
+    }
+
+    /// Puts a pending task into the list of its scope, or dispatches it if the scope is done. The task is freed on failure.
+    private static func join(_ scope: NodePointer, _ task: UnsafeMutablePointer<Task>) -> belay_status {
+        // The registration's own reference.
+        scope.retain()
+        let status = scope.attach()
+        if status != BELAY_OK {
+            task.free()
+            scope.release()
+            return status
+        }
+        if scope.settle().isDone || !scope.listen.pointee.add(task, to: scope) {
+            dispatch(task)
+            return BELAY_OK
+        }
+        let clock = scope.pointee.clock.get()
+        let armed = clock == 0 ? BELAY_OK : Shard.arm(node(clock))
+        if armed == BELAY_OK { return BELAY_OK }
+        // Nobody would tell it of the deadline. If it has not begun, it never will.
+        return stop(task, task.pointee.state.get()) == BELAY_STOP_PREVENTED ? armed : BELAY_OK
+    }
+
+    // MARK: the end has come
+
+    /// Takes a task out of *pending*, and sends it where it belongs; inline ones go to `later` if there is one, to run
+    /// when everybody has been told. The registration's reference on its node is given up.
+    static func dispatch(_ task: UnsafeMutablePointer<Task>, later: UnsafeMutablePointer<Deferred>? = nil) {
+        let scope = node(task.pointee.link.get())
+        guard task.pointee.change(Task.pending, to: Task.queued) else {
+            // A stop came first. One that is still on its way to the list finds out that we have passed.
+            if task.pointee.change(Task.stopping, to: Task.abandoned) { return }
+            task.free()
+            scope.release()
+            return
+        }
+        let flags = task.pointee.state.get()
+        if flags & Task.waker != 0 {
+            run(task)
+        } else if flags & Task.inline == 0 {
+            Executor.submit(task)
+        } else if let later {
+            later.pointee.add(task)
+        } else {
+            run(task)
+        }
+        scope.release()
+    }
+
+    /// Runs a queued task, unless it was stopped.
+    static func run(_ task: UnsafeMutablePointer<Task>) {
+        if task.pointee.change(Task.queued, to: Task.running) { task.call() }
+        task.free()
+    }
+
+    /// Inline callbacks of scopes that have ended, in the order of their registration within a scope.
+    struct Deferred {
+        private var head: UInt32 = 0
+
+        /// Lists hold the youngest registration first, so putting each in front turns them round.
+        mutating func add(_ task: UnsafeMutablePointer<Task>) {
+            task.pointee.entry.next.set(head)
+            head = task.index
+        }
+
+        mutating func runAll() {
+            while head != 0 {
+                let task = Task.at(head)
+                head = task.pointee.entry.next.get()
+                Registration.run(task)
+            }
+        }
+    }
+
+    // MARK: stop
+
+    /// `state` is what the task's word was when its handle matched.
+    static func stop(_ task: UnsafeMutablePointer<Task>, _ seen: UInt64) -> belay_status {
+        var state = seen
+        while state >> Handle.kindShift == seen >> Handle.kindShift {
+            let phase = state & Task.phaseMask
+            if phase == Task.running { return BELAY_STOP_RUNNING }
+            guard phase == Task.pending || phase == Task.queued else { return BELAY_STOP_GONE }
+            let next = phase == Task.pending ? Task.stopping : Task.stopped
+            let (exchanged, found) = task.pointee.state.compareExchange(
+                expected: state, desired: state & ~Task.phaseMask | next, ordering: .acquiringAndReleasing)
+            if exchanged {
+                if phase == Task.pending { withdraw(task) }
+                return BELAY_STOP_PREVENTED
+            }
+            state = found
+        }
+        return BELAY_STOP_GONE
+    }
+
+    /// Takes a task in *stopping* out of its list. Its reference keeps the scope until then.
+    private static func withdraw(_ task: UnsafeMutablePointer<Task>) {
+        let index = task.pointee.link.get()
+        if index == 0 { return task.free() }
+        let scope = node(index)
+        let listen = scope.listen
+        listen.pointee.lock.lock()
+        let isTaken = listen.pointee.isTaken
+        if !isTaken { listen.pointee.remove(task) }
+        listen.pointee.lock.unlock()
+        // Where a push took the list, it frees what it finds stopped; if it has passed, we do.
+        if isTaken && task.pointee.change(Task.stopping, to: Task.stopped) { return }
+        task.free()
+        scope.release()
+    }
+}
+
+/// The list of registrations; under the lock.
+extension Listen {
+    /// False if the scope has ended: nobody would look at the list any more.
+    fileprivate borrowing func add(_ task: UnsafeMutablePointer<Task>, to scope: NodePointer) -> Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        if isTaken || scope.state.isDone { return false }
+        let head = callbacks.get()
+        task.pointee.entry.next.set(head)
+        task.pointee.entry.previous.set(0)
+        if head != 0 { Task.at(head).pointee.entry.previous.set(task.index) }
+        callbacks.set(task.index)
+        return true
+    }
+
+    fileprivate borrowing func remove(_ task: UnsafeMutablePointer<Task>) {
+        let next = task.pointee.entry.next.get()
+        let previous = task.pointee.entry.previous.get()
+        if next != 0 { Task.at(next).pointee.entry.previous.set(previous) }
+        if previous != 0 { Task.at(previous).pointee.entry.next.set(next) } else { callbacks.set(next) }
+    }
+}
+
+@_cdecl("belay_after_func") @implementation
+public func belay_after_func(
+    _ ctx: belay_ctx, _ function: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
+    _ argument: UnsafeMutableRawPointer?
+) -> belay_reg {
+    Registration.add(ctx, function, argument, flags: 0)
+}
+
+@_cdecl("belay_on_done") @implementation
+public func belay_on_done(
+    _ ctx: belay_ctx, _ function: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
+    _ argument: UnsafeMutableRawPointer?
+) -> belay_reg {
+    Registration.add(ctx, function, argument, flags: Task.inline)
+}
+
+@_cdecl("belay_stop") @implementation
+public func belay_stop(_ reg: belay_reg) -> belay_status {
+    let handle = Handle(bits: reg.bits)
+    guard let (task, state) = Task.find(handle, kind: Kind.registration) else {
+        return Task.diagnose(handle, kind: Kind.registration)
+    }
+    return Registration.stop(task, state)
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+@_cdecl("belay_stop_wait") @implementation
+public func belay_stop_wait(_ reg: belay_reg, _ timeout: belay_duration) -> belay_status {
+    let handle = Handle(bits: reg.bits)
+    guard let (task, state) = Task.find(handle, kind: Kind.registration) else {
+        return Task.diagnose(handle, kind: Kind.registration)
+    }
+    let answer = Registration.stop(task, state)
+    if answer != BELAY_STOP_RUNNING { return answer }
+    if Running.contains(where: { $0 == task }) { return BELAY_STOP_RUNNING }
+    if timeout <= 0 { return task.handle.bits == handle.bits ? BELAY_TIMEOUT : BELAY_STOP_GONE }
+    Waiting.mark(handle.bits)
+    let status = Waiting.closesRing(handle) ? BELAY_EDEADLK : Waiting.sleep(task, handle, until: Clock.after(timeout))
+    Waiting.mark(0)
+    return status
+}
+
+/// A thread that waits for a task to be over says so in every task that it is itself inside of. So a ring of waiters is
+/// found by following the marks: each waiter marks first and looks then, sequentially consistent, so the last one to join
+/// the ring sees it whole.
+private enum Waiting {
+    static func mark(_ handle: UInt64) {
+        _ = Running.contains { task in
+            task.pointee.waitsFor.store(handle, ordering: .sequentiallyConsistent)
+            return false
+        }
+    }
+
+    /// Whether the task named by `target` waits, directly or not, for one that the calling thread is inside of.
+    static func closesRing(_ target: Handle) -> Bool {
+        var next = target
+        // Rings longer than this are not looked for; the timeout bounds them.
+        for _ in 0..<256 {
+            guard let (task, _) = Task.find(next, kind: next.kind) else { return false }
+            if Running.contains(where: { $0 == task }) { return true }
+            let waitsFor = task.pointee.waitsFor.load(ordering: .sequentiallyConsistent)
+            if waitsFor == 0 { return false }
+            next = Handle(bits: waitsFor)
+        }
+        return false
+    }
+
+    /// Sleeps until the task is over: its generation has moved on. The memory is always there to look at.
+    static func sleep(_ task: UnsafeMutablePointer<Task>, _ handle: Handle, until end: Int64) -> belay_status {
+        while true {
+            let state = task.pointee.state.load(ordering: .acquiring)
+            guard handle.matches(state) else { return BELAY_STOP_GONE }
+            // The mark goes in before the sleep; the one who frees the task takes it out with the same swap that moves the
+            // generation on, so either the sleep does not begin or it is ended.
+            guard task.pointee.state.change(state, state | Task.awaited) else { continue }
+            belaycore_futex_wait(task.generationAddress, UInt32(truncatingIfNeeded: handle.generation), end)
+            if end != Clock.never && Clock.now >= end {
+                return handle.matches(task.pointee.state.load(ordering: .acquiring)) ? BELAY_TIMEOUT : BELAY_STOP_GONE
+            }
+        }
+    }
+}

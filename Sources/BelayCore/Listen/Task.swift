@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+/// A piece of the user's code that runs once, or again and again: a registration or a timer. One cache line in the tasks
+/// region.
+///
+/// The state word: generation (63–32), kind (31–28), flags, and the phase in the low bits.
+///
+/// | phase | means | who leaves it |
+/// |---|---|---|
+/// | pending | a registration waits for its context's end; a timer for its time | the push or the driver, to queued; stop, to stopping |
+/// | queued | it is to run soon | whoever runs it, to running; stop, to stopped |
+/// | running | the user's function runs | whoever runs it: to pending (periodic timers) or free |
+/// | stopped | it will not run; the cell is still in a list or queue | whoever takes it from there: to free |
+/// | stopping | a registration's stop is on its way to the list | that stop: to free, or stopped; the push, to abandoned |
+/// | abandoned | the push has passed a registration in *stopping* | that stop: to free |
+/// | 0 | free: the generation has moved on | a new birth |
+///
+/// A registration changes phase by compare-and-swap alone. A timer leaves *pending* only under its shard's lock, where it
+/// also leaves the wheel. The step to free is release: a waiter in `stopWait` acquires it, and sees what the callback
+/// wrote.
+struct Task: ~Copyable {
+    let state: Atomic<UInt64>
+    /// While running: the handle of the task whose end it waits for, 0 for none. Finds rings of waiters.
+    let waitsFor: Atomic<UInt64>
+    /// Timers: the wheel's entry. Its `next` also links registrations of one context, and the executor's queue.
+    let entry: WheelEntry
+    /// Registrations: the node. Timers: the record that holds the period, 0 if it runs once.
+    let link: Atomic<UInt32>
+    let function: Atomic<UInt64>
+    let argument: Atomic<UInt64>
+    /// Timers: the context's handle.
+    let context: Atomic<UInt64>
+
+    static let phaseMask: UInt64 = 7
+    static let pending: UInt64 = 1
+    static let queued: UInt64 = 2
+    static let running: UInt64 = 3
+    static let stopped: UInt64 = 4
+    static let stopping: UInt64 = 5
+    static let abandoned: UInt64 = 6
+    /// Somebody sleeps until this task is free.
+    static let awaited: UInt64 = 1 << 3
+    /// Runs where the context ends, not on the executor.
+    static let inline: UInt64 = 1 << 4
+    /// One of ours, and short: runs inline, before all others.
+    static let waker: UInt64 = 1 << 5
+    /// A periodic timer that was stopped while it ran.
+    static let dismissed: UInt64 = 1 << 6
+
+    @inline(__always) static func at(_ index: UInt32) -> UnsafeMutablePointer<Task> {
+        Region.tasks.pointee.cell(index, as: Task.self)
+    }
+
+    /// The task that a handle of this kind names; nil if it is stale or none.
+    @inline(__always) static func find(_ handle: Handle, kind: UInt64) -> (task: UnsafeMutablePointer<Task>, state: UInt64)?
+    {
+        guard handle.kind == kind, handle.index < Region.tasks.pointee.limit.load(ordering: .acquiring) else { return nil }
+        let task = at(handle.index)
+        let state = task.pointee.state.load(ordering: .acquiring)
+        return handle.matches(state) ? (task, state) : nil
+    }
+
+    /// What to answer for a handle that `find` did not find: it is over, or it never was.
+    @inline(never) static func diagnose(_ handle: Handle, kind: UInt64) -> belay_status {
+        if Globals.pointer.pointee.forked { return BELAY_EFORK }
+        guard handle.kind == kind, handle.index >= Root.firstFree, handle.generation != 0,
+            handle.index < Region.tasks.pointee.limit.load(ordering: .acquiring)
+        else { return BELAY_EINVAL }
+        let current = at(handle.index).pointee.state.get() >> Handle.generationShift
+        return handle.generation <= current ? BELAY_STOP_GONE : BELAY_EINVAL
+    }
+
+    /// A free cell with function and argument set, and the generation of its next handle; nil when there is no memory.
+    @inline(__always) static func make(_ function: @convention(c) (UnsafeMutableRawPointer?) -> Void, _ argument: UInt64)
+        -> (index: UInt32, generation: UInt64)?
+    {
+        guard let thread = Thread.current else { return nil }
+        let index = thread.pointee.tasks.take(Region.tasks.pointee)
+        if index == 0 { return nil }
+        let task = at(index)
+        let generation = max(task.pointee.state.get() >> Handle.generationShift, 1)
+        task.pointee.waitsFor.set(0)
+        task.pointee.entry.place.set(0)
+        task.pointee.function.set(UInt64(UInt(bitPattern: unsafeBitCast(function, to: UnsafeRawPointer.self))))
+        task.pointee.argument.set(argument)
+        return (index, generation)
+    }
+
+    @inline(__always) static func word(_ generation: UInt64, _ kind: UInt64, _ rest: UInt64) -> UInt64 {
+        generation << Handle.generationShift | kind << Handle.kindShift | rest
+    }
+
+    /// From one phase to another by compare-and-swap, leaving the flags; false if it is in another phase.
+    @discardableResult
+    func change(_ from: UInt64, to next: UInt64) -> Bool {
+        var old = state.load(ordering: .acquiring)
+        while old & Task.phaseMask == from {
+            let (exchanged, found) = state.compareExchange(
+                expected: old, desired: old & ~Task.phaseMask | next, ordering: .acquiringAndReleasing)
+            if exchanged { return true }
+            old = found
+        }
+        return false
+    }
+
+    /// Under the shard's lock: the timer's time has come.
+    func claimFromWheel() { change(Task.pending, to: Task.queued) }
+}
+
+extension UnsafeMutablePointer where Pointee == Task {
+    @inline(__always) var index: UInt32 { Region.tasks.pointee.index(of: self) }
+
+    var handle: Handle {
+        let state = pointee.state.get()
+        return Handle(
+            generation: state >> Handle.generationShift, kind: state >> Handle.kindShift & 15, index: index)
+    }
+
+    /// The task is over: its handle is stale from now on, and whoever waits for it goes on.
+    @inline(__always) func free() {
+        let old = pointee.state.get()
+        let generation = (old >> Handle.generationShift) &+ 1
+        let last = pointee.state.exchange(generation << Handle.generationShift, ordering: .acquiringAndReleasing)
+        if last & Task.awaited != 0 { belaycore_futex_wake(generationAddress, .max) }
+        if generation > UInt64(UInt32.max) { return }
+        if let thread = Thread.current {
+            thread.pointee.tasks.give(index, Region.tasks.pointee)
+        } else {
+            Region.tasks.pointee.giveChain(Chain(head: index, count: 1))
+        }
+    }
+
+    /// The upper half of the state word: it changes when the task is over, and only then.
+    var generationAddress: UnsafeMutableRawPointer { pointee.state.address + 4 }
+
+    /// Runs the user's function. The task is in phase running.
+    func call() {
+        var frame = Running(task: self, outer: 0)
+        withUnsafeMutablePointer(to: &frame) { frame in
+            let thread = Thread.current
+            frame.pointee.outer = thread?.pointee.running ?? 0
+            thread?.pointee.running = UInt(bitPattern: frame)
+            let function = UnsafeRawPointer(bitPattern: UInt(pointee.function.get())).unsafelyUnwrapped
+            let argument = UnsafeMutableRawPointer(bitPattern: UInt(pointee.argument.get()))
+            unsafeBitCast(function, to: (@convention(c) (UnsafeMutableRawPointer?) -> Void).self)(argument)
+            thread?.pointee.running = frame.pointee.outer
+        }
+    }
+}
+
+/// A task that runs on this thread, and the one inside whose function it was started. On the stack of `call`.
+struct Running {
+    let task: UnsafeMutablePointer<Task>
+    var outer: UInt
+
+    /// Calls `body` with each task that runs on the calling thread, from the innermost out, until it answers true.
+    static func contains(where body: (UnsafeMutablePointer<Task>) -> Bool) -> Bool {
+        var next = Thread.known.map { $0.pointee.running } ?? 0
+        while let frame = UnsafePointer<Running>(bitPattern: next) {
+            if body(frame.pointee.task) { return true }
+            next = frame.pointee.outer
+        }
+        return false
+    }
+}

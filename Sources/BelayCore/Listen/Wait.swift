@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+// A thread that waits is its own timer: it sleeps no longer than to the deadline, and then settles the scope by itself.
+// So waiting arms nothing and starts no thread. It attaches the scope, for cancels to be pushed to.
+
+extension Listen {
+    /// No wake-up is lost: a waiter sets the mark (2), then looks at the verdict, then sleeps while the word is 2; a push
+    /// puts the verdict in, then looks at the mark, and where it is set makes it 1 and wakes. Mark and verdict are
+    /// sequentially consistent on both sides, so a waiter that misses the verdict is seen by the push.
+    borrowing func markSleeper() { sleep.store(2, ordering: .sequentiallyConsistent) }
+
+    borrowing func wakeSleepers() {
+        if sleep.load(ordering: .sequentiallyConsistent) == 0 { return }
+        sleep.store(1, ordering: .sequentiallyConsistent)
+        belaycore_futex_wake(sleep.address, .max)
+    }
+}
+
+@_cdecl("belay_wait") @implementation
+public func belay_wait(_ ctx: belay_ctx, _ timeout: belay_duration) -> belay_status {
+    let handle = Handle(ctx)
+    let status = handle.status()
+    if status != BELAY_OK { return status }
+    if timeout <= 0 { return BELAY_TIMEOUT }
+    let end = Clock.after(timeout)
+    guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return handle.diagnose() }
+    defer { pinned.release() }
+    let index = pinned.scopeIndex(kind: handle.kind)
+    if index == 0 {
+        Wait.sleep(until: end)
+        return BELAY_TIMEOUT
+    }
+    let scope = node(index)
+    if scope.attach() != BELAY_OK { return BELAY_ENOMEM }
+    return Wait.forEnd(of: scope, until: end)
+}
+
+enum Wait {
+    /// Waits for the end of a scope that is attached or done.
+    static func forEnd(of scope: NodePointer, until end: Int64) -> belay_status {
+        while true {
+            let before = scope.settle()
+            if before.isDone { return before.verdict.status }
+            let listen = scope.listen
+            listen.pointee.markSleeper()
+            let state = scope.settle()
+            if state.isDone { return state.verdict.status }
+            if Clock.now >= end { return BELAY_TIMEOUT }
+            belaycore_futex_wait(listen.pointee.sleep.address, 2, min(end, scope.deadline))
+        }
+    }
+
+    /// Sleeps, with nothing that could end it before.
+    static func sleep(until end: Int64) {
+        let word = Atomic<UInt32>(0)
+        withUnsafePointer(to: word) { word in
+            while Clock.now < end { belaycore_futex_wait(UnsafeMutableRawPointer(mutating: word), 0, end) }
+        }
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Node {
+    /// The instant of the deadline that counts for this scope.
+    var deadline: Int64 {
+        let clock = pointee.clock.get()
+        return clock == 0 ? Clock.never : node(clock).pointee.deadline.get()
+    }
+}
+
+@_cdecl("belay_wait_any") @implementation
+public func belay_wait_any(
+    _ ctxs: UnsafePointer<belay_ctx>?, _ n: Int, _ timeout: belay_duration, _ index: UnsafeMutablePointer<Int>?
+) -> belay_status {
+    guard let ctxs, n > 0 else { return BELAY_EINVAL }
+    if let done = WaitAny.firstDone(ctxs, n, index) { return done }
+    if timeout <= 0 { return BELAY_TIMEOUT }
+    let end = Clock.after(timeout)
+    return withUnsafeTemporaryAllocation(of: belay_reg.self, capacity: n) { registrations in
+        WaitAny.run(ctxs, n, end, registrations.baseAddress.unsafelyUnwrapped, index)
+    }
+}
+
+/// A wait for the first of several: a callback on each that wakes this thread.
+private enum WaitAny {
+    static func firstDone(_ ctxs: UnsafePointer<belay_ctx>, _ n: Int, _ index: UnsafeMutablePointer<Int>?) -> belay_status?
+    {
+        for i in 0..<n {
+            let status = Handle(ctxs[i]).status()
+            if status != BELAY_OK {
+                index?.pointee = i
+                return status
+            }
+        }
+        return nil
+    }
+
+    static func run(
+        _ ctxs: UnsafePointer<belay_ctx>, _ n: Int, _ end: Int64, _ registrations: UnsafeMutablePointer<belay_reg>,
+        _ index: UnsafeMutablePointer<Int>?
+    ) -> belay_status {
+        let word = Atomic<UInt32>(0)
+        return withUnsafePointer(to: word) { word in
+            let address = UnsafeMutableRawPointer(mutating: word)
+            var registered = 0
+            var answer: belay_status?
+            while registered < n && answer == nil {
+                let reg = Registration.add(ctxs[registered], wake, address, flags: Task.inline | Task.waker)
+                if reg.bits == 0 {
+                    answer = failure(ctxs, n, index)
+                } else {
+                    registrations[registered] = reg
+                    registered += 1
+                }
+            }
+            while answer == nil {
+                answer = firstDone(ctxs, n, index)
+                if answer != nil { break }
+                if Clock.now >= end { answer = BELAY_TIMEOUT } else { belaycore_futex_wait(address, 0, end) }
+            }
+            // The callbacks point into this frame: each must be over before it goes.
+            for i in 0..<registered where belay_stop(registrations[i]) == BELAY_STOP_RUNNING {
+                _ = belay_stop_wait(registrations[i], Clock.never)
+            }
+            return answer ?? BELAY_TIMEOUT
+        }
+    }
+
+    /// A registration failed: because its context was closed just now, or for want of memory.
+    private static func failure(_ ctxs: UnsafePointer<belay_ctx>, _ n: Int, _ index: UnsafeMutablePointer<Int>?)
+        -> belay_status
+    {
+        let status = belay_last_status()
+        return firstDone(ctxs, n, index) ?? status
+    }
+
+    private static let wake: Registration.Function = { raw in
+        guard let raw else { return }
+        let word = raw.assumingMemoryBound(to: Atomic<UInt32>.self)
+        word.pointee.store(1, ordering: .releasing)
+        belaycore_futex_wake(raw, 1)
+    }
+}

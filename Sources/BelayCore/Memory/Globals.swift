@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+/// The process-wide state that is neither a region nor a shard. It lives in static C storage, because a Swift global is
+/// reached through a once-call each time.
+struct Globals: ~Copyable {
+    /// Bytes that regions may carve (0: no limit), and have carved.
+    private let memoryLimit: Atomic<UInt64>
+    private let memoryUsed: Atomic<UInt64>
+    /// All thread records, and those without a thread.
+    let allThreads: Atomic<UInt>
+    let idleThreads: Atomic<UInt>
+    let threadNumbers: Atomic<UInt32>
+    let threadLock: Lock
+    /// Set in the child of a fork.
+    private let forkedFlag: Atomic<UInt32>
+    /// Guards first-time set-up: the roots, the fork hook, the shared descriptors.
+    let setupLock: Lock
+    let isSetUp: Atomic<UInt32>
+    /// Descriptor + 1 of the one that is always readable, and of the one that never is; 0 until asked for.
+    let doneDescriptor: Atomic<UInt32>
+    let neverDescriptor: Atomic<UInt32>
+    let driver: Driver
+    let executor: Executor
+
+    @inline(__always) static var pointer: UnsafeMutablePointer<Globals> {
+        belaycore_globals().unsafelyUnwrapped.assumingMemoryBound(to: Globals.self)
+    }
+
+    var forked: Bool { @inline(__always) borrowing get { forkedFlag.get() != 0 } }
+
+    /// How many of `cells` more cells the limit allows; they are counted as used.
+    borrowing func grantMemory(cells: UInt32) -> UInt32 {
+        let limit = memoryLimit.get()
+        let size = UInt64(Region.cellBytes)
+        var used = memoryUsed.get()
+        while true {
+            let room = limit == 0 ? .max : (limit > used ? (limit - used) / size : 0)
+            let granted = UInt32(min(UInt64(cells), room))
+            if granted == 0 { return 0 }
+            let (exchanged, found) = memoryUsed.compareExchange(
+                expected: used, desired: used + UInt64(granted) * size, ordering: .relaxed)
+            if exchanged { return granted }
+            used = found
+        }
+    }
+
+    borrowing func returnMemory(cells: UInt32) {
+        memoryUsed.wrappingSubtract(UInt64(cells) * UInt64(Region.cellBytes), ordering: .relaxed)
+    }
+
+    borrowing func limitMemory(_ bytes: UInt64) { memoryLimit.set(bytes) }
+    borrowing func arenaBytes() -> UInt64 { memoryUsed.get() }
+
+    /// The child of a fork: no lock can be trusted and no thread is left, so no handle is found any more.
+    borrowing func markForked() {
+        forkedFlag.set(1)
+        for index in 0..<Region.count { Region.region(index).pointee.limit.set(0) }
+    }
+}
+
+@_cdecl("belaycore_forked_child") @implementation
+public func belaycore_forked_child() { Globals.pointer.pointee.markForked() }
+
+@_cdecl("belay_memory_limit") @implementation
+public func belay_memory_limit(_ bytes: Int) -> belay_status {
+    Globals.pointer.pointee.limitMemory(UInt64(UInt(bitPattern: bytes)))
+    return BELAY_OK
+}

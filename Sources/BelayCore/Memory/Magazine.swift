@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+import Synchronization
+
+/// A thread's own stock of free cells of one region: a chain in use and a spare, so that a thread that takes and gives
+/// around a chain's end does not go to the depot each time. Last given, first taken: the cell is still in the cache.
+struct Magazine: ~Copyable {
+    static let capacity: UInt32 = 64
+
+    private var loaded = Chain(head: 0, count: 0)
+    private var spare = Chain(head: 0, count: 0)
+    /// Cells taken and given by this thread, ever. The difference, summed over all threads, is what lives. Written by
+    /// the owner only, so a plain load and store will do; read by `belay_metrics_read`.
+    let taken = Atomic<UInt64>(0)
+    let given = Atomic<UInt64>(0)
+
+    /// The index of a free cell; 0 when there is no memory.
+    @inline(__always) mutating func take(_ region: borrowing Region) -> UInt32 {
+        if loaded.count == 0 && !reload(region) { return 0 }
+        let index = loaded.head
+        loaded.head = region.cell(index, as: FreeCell.self).pointee.next.get()
+        loaded.count &-= 1
+        taken.set(taken.get() &+ 1)
+        return index
+    }
+
+    @inline(__always) mutating func give(_ index: UInt32, _ region: borrowing Region) {
+        if loaded.count == Magazine.capacity { makeRoom(region) }
+        region.cell(index, as: FreeCell.self).pointee.next.set(loaded.head)
+        loaded.head = index
+        loaded.count &+= 1
+        given.set(given.get() &+ 1)
+    }
+
+    @inline(never) private mutating func reload(_ region: borrowing Region) -> Bool {
+        if spare.count != 0 {
+            loaded = spare
+            spare = Chain(head: 0, count: 0)
+            return true
+        }
+        guard let chain = region.takeChain() else { return false }
+        loaded = chain
+        return true
+    }
+
+    @inline(never) private mutating func makeRoom(_ region: borrowing Region) {
+        if spare.count != 0 { region.giveChain(spare) }
+        spare = loaded
+        loaded = Chain(head: 0, count: 0)
+    }
+
+    /// Gives all free cells to the depot: the thread ends.
+    mutating func empty(_ region: borrowing Region) {
+        if loaded.count != 0 { region.giveChain(loaded) }
+        if spare.count != 0 { region.giveChain(spare) }
+        loaded = Chain(head: 0, count: 0)
+        spare = Chain(head: 0, count: 0)
+    }
+}

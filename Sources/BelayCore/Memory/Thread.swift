@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelayPlatform
+import Synchronization
+
+/// What a thread keeps for itself: its magazines and counters, its stripe, and which callbacks it is in.
+///
+/// Records are made when a thread first needs one, given up when it ends, taken over by a later thread, and never
+/// freed: so counters of past threads still count, and a record's address may be compared at any time.
+struct Thread: ~Copyable {
+    var contexts = Magazine()
+    var tasks = Magazine()
+    var records = Magazine()
+    /// A small number of its own: which stripe and which wheel shard the thread uses.
+    let number: UInt32
+    /// The innermost callback that runs on this thread; 0 is none. See `Running`.
+    var running: UInt = 0
+    /// The next of all records (for sums), and of those that no thread has (for reuse; under `Globals.threadLock`).
+    private let nextRecord: UInt
+    private let nextIdle = Atomic<UInt>(0)
+
+    private init(number: UInt32, next: UInt) {
+        self.number = number
+        nextRecord = next
+    }
+
+    /// The calling thread's record; nil when there is no memory for one.
+    @inline(__always) static var current: UnsafeMutablePointer<Thread>? {
+        if let record = belaycore_thread() { return record.assumingMemoryBound(to: Thread.self) }
+        return enlist()
+    }
+
+    /// The calling thread's record if it has one already.
+    @inline(__always) static var known: UnsafeMutablePointer<Thread>? {
+        belaycore_thread()?.assumingMemoryBound(to: Thread.self)
+    }
+
+    @inline(never) private static func enlist() -> UnsafeMutablePointer<Thread>? {
+        let globals = Globals.pointer
+        globals.pointee.threadLock.lock()
+        var record = UnsafeMutablePointer<Thread>(bitPattern: globals.pointee.idleThreads.get())
+        if let found = record {
+            globals.pointee.idleThreads.set(found.pointee.nextIdle.get())
+        } else if let memory = belaycore_allocate((MemoryLayout<Thread>.size + 127) & ~127) {
+            let made = memory.assumingMemoryBound(to: Thread.self)
+            let number = globals.pointee.threadNumbers.get()
+            globals.pointee.threadNumbers.set(number &+ 1)
+            made.initialize(to: Thread(number: number, next: globals.pointee.allThreads.get()))
+            // Release: a reader of the list finds the record whole (acquire in `forEach`).
+            globals.pointee.allThreads.store(UInt(bitPattern: made), ordering: .releasing)
+            record = made
+        }
+        globals.pointee.threadLock.unlock()
+        if let record {
+            belaycore_set_thread(record)
+            // Without the hook the record would only stay with its dead thread: a loss of memory, not of safety.
+            _ = belaycore_watch_thread_exit(record)
+        }
+        return record
+    }
+
+    /// The thread ends: its free cells go to the depots, its record to the next new thread. Should a later thread-local
+    /// destructor call in here again, the thread gets another record and this runs once more.
+    fileprivate static func retire(_ record: UnsafeMutablePointer<Thread>) {
+        belaycore_set_thread(nil)
+        if Globals.pointer.pointee.forked { return }
+        record.pointee.contexts.empty(Region.contexts.pointee)
+        record.pointee.tasks.empty(Region.tasks.pointee)
+        record.pointee.records.empty(Region.records.pointee)
+        let globals = Globals.pointer
+        globals.pointee.threadLock.lock()
+        record.pointee.nextIdle.set(globals.pointee.idleThreads.get())
+        globals.pointee.idleThreads.set(UInt(bitPattern: record))
+        globals.pointee.threadLock.unlock()
+    }
+
+    static func forEach(_ body: (UnsafeMutablePointer<Thread>) -> Void) {
+        var next = Globals.pointer.pointee.allThreads.load(ordering: .acquiring)
+        while let record = UnsafeMutablePointer<Thread>(bitPattern: next) {
+            body(record)
+            next = record.pointee.nextRecord
+        }
+    }
+}
+
+@_cdecl("belaycore_thread_ended") @implementation
+public func belaycore_thread_ended(_ record: UnsafeMutableRawPointer?) {
+    if let record { Thread.retire(record.assumingMemoryBound(to: Thread.self)) }
+}

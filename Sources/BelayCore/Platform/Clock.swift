@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+
+/// CLOCK_MONOTONIC, in nanoseconds; `Int64.max` means never.
+enum Clock {
+    static let never = Int64.max
+
+    @inline(__always) static var now: Int64 { belaycore_now() }
+
+    /// How far the coarse clock may be behind: ten milliseconds is one step of a kernel that ticks 100 times a second.
+    private static let coarseLag: Int64 = 10_000_000
+
+    /// Whether `instant` has passed. Exact, and yet cheap while the instant is far off: the coarse clock is a quarter of
+    /// the exact one's cost and never ahead of it, so only its last steps before the instant need the exact one.
+    @inline(__always) static func hasPassed(_ instant: Int64) -> Bool {
+        if belaycore_now_coarse() &+ coarseLag < instant { return false }
+        return belaycore_now() >= instant
+    }
+
+    /// `duration` from now. Never early; a sum that overflows is never.
+    @inline(__always) static func after(_ duration: Int64) -> Int64 {
+        if duration == never { return never }
+        let (sum, overflow) = now.addingReportingOverflow(duration)
+        return overflow ? (duration < 0 ? .min : never) : sum
+    }
+}
+
+@_cdecl("belay_now") @implementation
+public func belay_now() -> belay_instant { Clock.now }

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelayPlatform
+import Synchronization
+
+/// A mutex of four bytes. All zeroes is unlocked.
+///
+/// | word | means | who changes it |
+/// |---|---|---|
+/// | 0 | free | `unlock`, by exchange (release; partner: the acquire in `lock`) |
+/// | 1 | held, nobody sleeps | `lock`, by compare-and-swap from 0 |
+/// | 2 | held, somebody may sleep | a thread about to sleep, by exchange |
+///
+/// No wake-up is lost: a sleeper goes to sleep only while the word is 2, and whoever turns a 2 into a 0 wakes one. Held
+/// for short, bounded work only, never while user code runs.
+struct Lock: ~Copyable {
+    private let word: Atomic<UInt32>
+
+    init() { word = Atomic(0) }
+
+    @inline(__always) borrowing func lock() {
+        if !word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged { wait() }
+    }
+
+    @inline(__always) borrowing func unlock() {
+        if word.exchange(0, ordering: .releasing) == 2 { wakeOne() }
+    }
+
+    @inline(never) private borrowing func wait() {
+        // The holder is most often about to leave: look a few times before the kernel is asked.
+        for _ in 0..<40 {
+            belaycore_pause()
+            if word.load(ordering: .relaxed) == 0
+                && word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
+            {
+                return
+            }
+        }
+        while word.exchange(2, ordering: .acquiring) != 0 {
+            belaycore_futex_wait(word.address, 2, .max)
+        }
+    }
+
+    @inline(never) private borrowing func wakeOne() { belaycore_futex_wake(word.address, 1) }
+}

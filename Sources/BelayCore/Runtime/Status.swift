@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+
+/// Where failures of calls that cannot return a status are kept: one number per thread.
+enum LastStatus {
+    @inline(never) static func set(_ status: belay_status) {
+        belaycore_set_last_status(Int32(bitPattern: status.rawValue))
+    }
+}
+
+@_cdecl("belay_last_status") @implementation
+public func belay_last_status() -> belay_status {
+    belay_status(rawValue: UInt32(bitPattern: belaycore_last_status()))
+}
+
+extension belay_status {
+    /// The sentence for people, as a constant C string.
+    var text: StaticString {
+        switch self {
+        case BELAY_OK: "ok"
+        case BELAY_CANCELED: "context canceled"
+        case BELAY_DEADLINE_EXCEEDED: "deadline exceeded"
+        case BELAY_TIMEOUT: "timed out waiting; what was waited for goes on"
+        case BELAY_STOP_PREVENTED: "stopped before it began"
+        case BELAY_STOP_RUNNING: "running now"
+        case BELAY_STOP_GONE: "has run or was stopped before"
+        case BELAY_EINVAL: "invalid argument: not a handle of this kind, or NULL"
+        case BELAY_ESTALE: "stale handle: its context has been closed"
+        case BELAY_ENOMEM: "out of memory, or belay_memory_limit reached"
+        case BELAY_ELEAF: "a lite context cannot be derived from or listened to"
+        case BELAY_EFORK: "not usable in the child of a fork"
+        case BELAY_ENOCANCEL: "cannot be canceled: cancel the context it was derived from"
+        case BELAY_EDEADLK: "callbacks wait for each other"
+        case BELAY_ESYSTEM: "system call failed; see errno"
+        default: "unknown status"
+        }
+    }
+}
+
+@_cdecl("belay_status_string") @implementation
+public func belay_status_string(_ status: belay_status) -> UnsafePointer<CChar>? {
+    UnsafeRawPointer(status.text.utf8Start).assumingMemoryBound(to: CChar.self)
+}
+
+@_cdecl("belay_version") @implementation
+public func belay_version() -> UnsafePointer<CChar>? {
+    UnsafeRawPointer(("0.1.0" as StaticString).utf8Start).assumingMemoryBound(to: CChar.self)
+}

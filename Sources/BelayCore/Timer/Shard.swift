@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+/// A wheel behind a lock. Threads are spread over the shards by their numbers, so that two that add and remove timers
+/// seldom meet. A timer task knows the shard it is in; a
+/// scope's shard follows from its listen record.
+struct Shard: ~Copyable {
+    let lock: Lock
+    /// When the driver should look here next: never later than the wheel's own answer. Written under the lock; for the
+    /// driver to read without it.
+    let wake: Atomic<Int64>
+
+    static let count = UInt32(BELAYCORE_SHARDS)
+    /// The wheel's storage follows the shard's own line.
+    private static let wheelOffset = 128
+
+    @inline(__always) static func at(_ number: UInt32) -> UnsafeMutablePointer<Shard> {
+        belaycore_shard(number).unsafelyUnwrapped.assumingMemoryBound(to: Shard.self)
+    }
+
+    /// The number of the calling thread's shard.
+    @inline(__always) static var mine: UInt32 { (Thread.known.map { $0.pointee.number } ?? 0) % count }
+
+    @inline(__always) static func wheel(_ number: UInt32) -> Wheel {
+        Wheel(
+            storage: belaycore_shard(number).unsafelyUnwrapped + wheelOffset,
+            space: WheelSpace(first: Region.records.pointee.base.get(), second: Region.tasks.pointee.base.get()))
+    }
+
+    /// Zeroed storage says "look at instant 0"; an empty shard says never. Once, before the first timer.
+    static func prepareAll() {
+        for number in 0..<count { at(number).pointee.wake.store(Clock.never, ordering: .relaxed) }
+    }
+
+    // MARK: under the lock
+
+    /// Adds an entry to the shard's wheel. True if the driver must be told, with `Driver.hasten`, after the lock is gone.
+    @inline(__always) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
+        wheel(number).add(index, at: expiry)
+        if expiry >= at(number).pointee.wake.get() { return false }
+        // Sequentially consistent: see `Driver`.
+        at(number).pointee.wake.store(expiry, ordering: .sequentiallyConsistent)
+        return true
+    }
+
+    // MARK: listen records
+
+    /// Whoever disarms must find the shard before the timer is in it, so the record's index decides. Cells come to a
+    /// thread in runs, and so do their shards.
+    private static func number(forListen index: UInt32) -> UInt32 { index / Magazine.capacity % count }
+
+    /// Arms a scope's own timer, for whoever needs to be told of its deadline. The scope is attached and kept alive by the
+    /// caller. BELAY_OK also when the scope is done: then its end is made known before this returns.
+    static func arm(_ scope: NodePointer) -> belay_status {
+        if scope.state.has(State.armed) { return BELAY_OK }
+        let status = Driver.start()
+        if status != BELAY_OK { return status }
+        let number = number(forListen: scope.pointee.listen.get())
+        let shard = at(number)
+        shard.pointee.lock.lock()
+        // Under the lock, because whoever ends the scope sees the mark and then comes to disarm it: it finds it there.
+        let marked = scope.markArmed()
+        var hasten = false
+        let deadline = scope.pointee.deadline.get()
+        if marked { hasten = add(scope.pointee.listen.get(), at: deadline, to: number) }
+        shard.pointee.lock.unlock()
+        if hasten { Driver.hasten(deadline) }
+        // A verdict that an asker put in pushes nothing; nobody else may come by to do it.
+        if !marked && scope.state.isDone { scope.finish() }
+        return BELAY_OK
+    }
+
+    /// Takes an ended scope's timer out, wherever it is.
+    static func disarm(_ listen: UnsafeMutablePointer<Listen>) {
+        let index = Region.records.pointee.index(of: listen)
+        let number = number(forListen: index)
+        let shard = at(number)
+        shard.pointee.lock.lock()
+        if listen.pointee.entry.isInWheel { wheel(number).remove(index) }
+        shard.pointee.lock.unlock()
+    }
+
+    // MARK: the driver's part
+
+    private static let mostAtOnce = 256
+
+    /// Fires what is due by `now`, a few hundred at a time so that the lock is free in between.
+    static func fire(_ number: UInt32, now: Int64) {
+        let shard = at(number)
+        var more = true
+        while more {
+            shard.pointee.lock.lock()
+            let wheel = wheel(number)
+            let (first, count) = wheel.advance(to: now, most: mostAtOnce)
+            var index = first
+            while index != 0 {
+                let entry = wheel.space.entry(index)
+                claim(index)
+                index = entry.pointee.next.get()
+            }
+            shard.pointee.wake.store(wheel.wake, ordering: .sequentiallyConsistent)
+            shard.pointee.lock.unlock()
+            deliver(first, wheel.space)
+            more = count == mostAtOnce
+        }
+    }
+
+    /// Under the lock: makes sure that what fires stays what it is until it is delivered.
+    private static func claim(_ index: UInt32) {
+        if index & WheelSpace.second == 0 {
+            node(Listen.at(index).pointee.node.get()).retain()
+        } else {
+            Task.at(index & ~WheelSpace.second).pointee.claimFromWheel()
+        }
+    }
+
+    private static func deliver(_ first: UInt32, _ space: WheelSpace) {
+        var index = first
+        while index != 0 {
+            let next = space.entry(index).pointee.next.get()
+            if index & WheelSpace.second == 0 {
+                let scope = node(Listen.at(index).pointee.node.get())
+                scope.decide(.deadline)
+                scope.finish()
+                scope.release()
+            } else {
+                TimerTask.fire(index & ~WheelSpace.second)
+            }
+            index = next
+        }
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Node {
+    /// Sets `armed` while there is no verdict; true if this call did.
+    fileprivate func markArmed() -> Bool {
+        var old = pointee.state.load(ordering: .acquiring)
+        while !State(old).isDone && old & State.armed == 0 {
+            let (exchanged, found) = pointee.state.compareExchange(
+                expected: old, desired: old | State.armed, ordering: .acquiringAndReleasing)
+            if exchanged { return true }
+            old = found
+        }
+        return false
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+/// Timers of their own: a task with its entry in a wheel. The context is kept as a handle, without a reference: a handle
+/// cannot dangle, so "has it ended?" can be asked when the time has come.
+enum TimerTask {
+    static func add(
+        _ ctx: belay_ctx, _ delay: Int64, period: Int64, _ function: Registration.Function?,
+        _ argument: UnsafeMutableRawPointer?
+    ) -> belay_timer {
+        let handle = Handle(ctx)
+        guard let function else { return fail(BELAY_EINVAL) }
+        guard handle.find() != nil || handle.pinAfterSetup() != nil else { return fail(handle.diagnose()) }
+        let status = Driver.start()
+        if status != BELAY_OK { return fail(status) }
+        guard let thread = Thread.current else { return fail(BELAY_ENOMEM) }
+        let record = period == 0 ? 0 : thread.takeRecord()
+        if period != 0 && record == 0 { return fail(BELAY_ENOMEM) }
+        guard let (index, generation) = Task.make(function, UInt64(UInt(bitPattern: argument))) else {
+            freeRecord(record)
+            return fail(BELAY_ENOMEM)
+        }
+        if record != 0 { RecordWords.word(record, 0).pointee.set(UInt64(bitPattern: period)) }
+        let task = Task.at(index)
+        task.pointee.link.set(record)
+        task.pointee.context.set(ctx.bits)
+        let expiry = Clock.after(delay)
+        let number = Shard.mine
+        let shard = Shard.at(number)
+        shard.pointee.lock.lock()
+        setShard(number, of: task)
+        task.pointee.state.store(Task.word(generation, Kind.timer, Task.pending), ordering: .releasing)
+        let hasten = place(index, at: expiry, in: number)
+        shard.pointee.lock.unlock()
+        if hasten { Driver.hasten(expiry) }
+        return belay_timer(bits: Handle(generation: generation, kind: Kind.timer, index: index).bits)
+    }
+
+    @inline(never) private static func fail(_ status: belay_status) -> belay_timer {
+        LastStatus.set(status)
+        return belay_timer()
+    }
+
+    /// Under the shard's lock: into the wheel, unless it is never due.
+    @inline(__always) private static func place(_ index: UInt32, at expiry: Int64, in number: UInt32) -> Bool {
+        if expiry != Clock.never { return Shard.add(index | WheelSpace.second, at: expiry, to: number) }
+        Task.at(index).pointee.entry.expiry.set(expiry)
+        return false
+    }
+
+    /// The shard that a timer is in, or goes to. Set before the timer becomes pending (release), read after it was seen
+    /// pending (acquire): a stop never comes with another shard's lock.
+    @inline(__always) private static func shard(of task: UnsafeMutablePointer<Task>) -> UInt32 {
+        UInt32(task.pointee.entry.shard.get())
+    }
+
+    @inline(__always) private static func setShard(_ number: UInt32, of task: UnsafeMutablePointer<Task>) {
+        task.pointee.entry.shard.set(UInt16(truncatingIfNeeded: number))
+    }
+
+    private static func period(_ task: UnsafeMutablePointer<Task>) -> Int64 {
+        let record = task.pointee.link.get()
+        return record == 0 ? 0 : Int64(bitPattern: RecordWords.word(record, 0).pointee.get())
+    }
+
+    private static func free(_ task: UnsafeMutablePointer<Task>) {
+        freeRecord(task.pointee.link.get())
+        task.free()
+    }
+
+    // MARK: its time has come
+
+    /// By the driver, for a task that it has claimed. Under a context that has ended nothing runs.
+    static func fire(_ index: UInt32) {
+        let task = Task.at(index)
+        if Handle(bits: task.pointee.context.get()).status() == BELAY_OK {
+            Executor.submit(task)
+        } else {
+            free(task)
+        }
+    }
+
+    static func run(_ task: UnsafeMutablePointer<Task>) {
+        guard task.pointee.change(Task.queued, to: Task.running) else { return free(task) }
+        task.call()
+        if period(task) == 0 || !rearm(task) { free(task) }
+    }
+
+    /// Puts a periodic timer back for its next time that is not past. False if it was stopped meanwhile.
+    private static func rearm(_ task: UnsafeMutablePointer<Task>) -> Bool {
+        let period = period(task)
+        let last = task.pointee.entry.expiry.get()
+        let missed = max(0, (Clock.now &- last) / period)
+        let (due, overflow) = last.addingReportingOverflow(period &* (missed &+ 1))
+        let expiry = overflow ? Clock.never : due
+        let number = Shard.mine
+        let shard = Shard.at(number)
+        shard.pointee.lock.lock()
+        setShard(number, of: task)
+        var hasten = false
+        // The flag and the phase are in one word: a stop either dismisses the run or finds the timer pending.
+        var old = task.pointee.state.load(ordering: .acquiring)
+        var again = false
+        while !again && old & Task.dismissed == 0 {
+            let (exchanged, found) = task.pointee.state.compareExchange(
+                expected: old, desired: old & ~Task.phaseMask | Task.pending, ordering: .acquiringAndReleasing)
+            again = exchanged
+            old = found
+        }
+        if again { hasten = place(task.index, at: expiry, in: number) }
+        shard.pointee.lock.unlock()
+        if hasten { Driver.hasten(expiry) }
+        return again
+    }
+
+    // MARK: stop and reset
+
+    /// Calls `body` under the lock of the timer's shard while the timer is pending; nil if it is not, or no more.
+    @inline(__always) static func whilePending<R>(
+        _ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ body: (UInt32) -> R
+    ) -> R? {
+        while true {
+            let state = task.pointee.state.load(ordering: .acquiring)
+            guard handle.matches(state), state & Task.phaseMask == Task.pending else { return nil }
+            let number = shard(of: task)
+            let shard = Shard.at(number)
+            shard.pointee.lock.lock()
+            defer { shard.pointee.lock.unlock() }
+            // It may have fired, and come back to another shard, before the lock was ours.
+            let now = task.pointee.state.load(ordering: .acquiring)
+            guard handle.matches(now), now & Task.phaseMask == Task.pending else { return nil }
+            if self.shard(of: task) == number { return body(number) }
+        }
+    }
+
+    @inline(__always) static func stop(_ task: UnsafeMutablePointer<Task>, _ handle: Handle) -> belay_status {
+        while true {
+            let stopped: Bool? = whilePending(task, handle) { number in
+                if task.pointee.entry.isInWheel { Shard.wheel(number).remove(task.index | WheelSpace.second) }
+                // Nobody else takes a timer out of pending without this lock.
+                task.pointee.state.store(
+                    Task.word(handle.generation, Kind.timer, Task.stopped), ordering: .releasing)
+                return true
+            }
+            if stopped != nil {
+                free(task)
+                return BELAY_STOP_PREVENTED
+            }
+            if let answer = stopRunning(task, handle) { return answer }
+        }
+    }
+
+    /// Stops a timer that is not pending; nil if it is pending again.
+    @inline(never) private static func stopRunning(_ task: UnsafeMutablePointer<Task>, _ handle: Handle) -> belay_status? {
+        var state = task.pointee.state.load(ordering: .acquiring)
+        while handle.matches(state) {
+            var next = state
+            switch state & Task.phaseMask {
+            case Task.pending: return nil
+            case Task.queued: next = state & ~Task.phaseMask | Task.stopped
+            case Task.running: next = state | Task.dismissed
+            default: return BELAY_STOP_GONE
+            }
+            let (exchanged, found) = task.pointee.state.compareExchange(
+                expected: state, desired: next, ordering: .acquiringAndReleasing)
+            if exchanged {
+                return next & Task.phaseMask == Task.running ? BELAY_STOP_RUNNING : BELAY_STOP_PREVENTED
+            }
+            state = found
+        }
+        return BELAY_STOP_GONE
+    }
+
+    static func reset(_ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ delay: Int64) -> belay_status {
+        let expiry = Clock.after(delay)
+        let hasten: Bool? = whilePending(task, handle) { number in
+            if task.pointee.entry.isInWheel { Shard.wheel(number).remove(task.index | WheelSpace.second) }
+            return place(task.index, at: expiry, in: number)
+        }
+        guard let hasten else {
+            let state = task.pointee.state.load(ordering: .acquiring)
+            return handle.matches(state) && state & Task.phaseMask != Task.stopped
+                ? BELAY_STOP_RUNNING : BELAY_STOP_GONE
+        }
+        if hasten { Driver.hasten(expiry) }
+        return BELAY_OK
+    }
+}
+
+@_cdecl("belay_timer_after") @implementation
+public func belay_timer_after(
+    _ ctx: belay_ctx, _ delay: belay_duration, _ function: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
+    _ argument: UnsafeMutableRawPointer?
+) -> belay_timer {
+    TimerTask.add(ctx, delay, period: 0, function, argument)
+}
+
+@_cdecl("belay_timer_every") @implementation
+public func belay_timer_every(
+    _ ctx: belay_ctx, _ period: belay_duration, _ function: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
+    _ argument: UnsafeMutableRawPointer?
+) -> belay_timer {
+    guard period > 0, period != Clock.never else {
+        LastStatus.set(BELAY_EINVAL)
+        return belay_timer()
+    }
+    return TimerTask.add(ctx, period, period: period, function, argument)
+}
+
+@_cdecl("belay_timer_reset") @implementation
+public func belay_timer_reset(_ timer: belay_timer, _ delay: belay_duration) -> belay_status {
+    let handle = Handle(bits: timer.bits)
+    guard let (task, _) = Task.find(handle, kind: Kind.timer) else { return Task.diagnose(handle, kind: Kind.timer) }
+    return TimerTask.reset(task, handle, delay)
+}
+
+@_cdecl("belay_timer_stop") @implementation
+public func belay_timer_stop(_ timer: belay_timer) -> belay_status {
+    let handle = Handle(bits: timer.bits)
+    guard let (task, _) = Task.find(handle, kind: Kind.timer) else { return Task.diagnose(handle, kind: Kind.timer) }
+    return TimerTask.stop(task, handle)
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+import Synchronization
+
+/// What a wheel knows of a timer. It stands inside a larger cell (a listen record, a timer task). Guarded by whatever
+/// guards the wheel.
+struct WheelEntry: ~Copyable {
+    let expiry: Atomic<Int64>
+    let next: Atomic<UInt32>
+    /// The entry before, 0 in the first of a slot.
+    let previous: Atomic<UInt32>
+    /// Slot + 1, 0 while in no wheel.
+    let place: Atomic<UInt16>
+    /// The number of the wheel, for whoever has several; the wheel does not look at it.
+    let shard: Atomic<UInt16>
+
+    var isInWheel: Bool { place.get() != 0 }
+}
+
+/// Where entries live: an index with the top bit clear is in the first array of cells, one with it set in the second.
+/// The entry stands at `offset` in its cell.
+struct WheelSpace {
+    let first: UInt
+    let second: UInt
+    static let second: UInt32 = 1 << 31
+    static let offset: UInt = 16
+
+    @inline(__always) func entry(_ index: UInt32) -> UnsafeMutablePointer<WheelEntry> {
+        let base = index & WheelSpace.second == 0 ? first : second
+        let cell = base &+ UInt(index & ~WheelSpace.second) &* UInt(Region.cellBytes)
+        return UnsafeMutableRawPointer(bitPattern: cell &+ WheelSpace.offset).unsafelyUnwrapped
+            .assumingMemoryBound(to: WheelEntry.self)
+    }
+}
+
+/// A hierarchical timing wheel: eight levels of 64 slots over a tick of 2^15 ns, so that every instant from 0 to Int64.max
+/// has a slot. A plain data structure: no clock, no lock, no thread. All zeroes is an empty wheel at instant 0.
+///
+/// A timer stands on the level of the highest of its tick's 6-bit digits that differs from the wheel's, in the slot of
+/// that digit. Hence the ground rules, which `check` (WheelCheck.swift) verifies:
+///
+/// 1. everything on a level is due before everything on the levels above;
+/// 2. on a level, slots are due in order, and all occupied ones lie ahead of the wheel's own digit (on level 0: not
+///    behind it);
+/// 3. so the first timer is in the first occupied slot of the lowest occupied level: two count-zeros away.
+///
+/// Each slot keeps the earliest and the latest of its instants, exact until something is removed, then too wide. They let
+/// the driver sleep until a timer is due, and not until a slot's border, when only a cascade would be to do.
+struct Wheel {
+    static let tickShift: Int64 = 15
+    static let digitBits: UInt64 = 6
+    static let levels = 8
+    static let slotsPerLevel = 64
+    static let byteCount = MemoryLayout<Header>.size + levels * slotsPerLevel * MemoryLayout<Slot>.stride
+
+    struct Header {
+        /// How far the wheel has come, in ticks.
+        var tick: UInt64
+        var count: UInt64
+        /// A bit for each level that has an occupied slot, and for each level a bit for each such slot.
+        var levels: UInt64
+        var occupied: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
+
+        static let occupiedOffset = 24
+    }
+
+    struct Slot {
+        var earliest: Int64
+        var latest: Int64
+        var head: UInt32
+    }
+
+    let header: UnsafeMutablePointer<Header>
+    private let slots: UnsafeMutablePointer<Slot>
+    let space: WheelSpace
+
+    /// A view of `byteCount` bytes of storage.
+    @inline(__always) init(storage: UnsafeMutableRawPointer, space: WheelSpace) {
+        header = storage.assumingMemoryBound(to: Header.self)
+        slots = (storage + MemoryLayout<Header>.size).assumingMemoryBound(to: Slot.self)
+        self.space = space
+    }
+
+    @inline(__always) func slot(_ index: Int) -> UnsafeMutablePointer<Slot> { slots + index }
+
+    @inline(__always) func occupied(_ level: Int) -> UnsafeMutablePointer<UInt64> {
+        (UnsafeMutableRawPointer(header) + Header.occupiedOffset).assumingMemoryBound(to: UInt64.self) + level
+    }
+
+    @inline(__always) static func tick(of instant: Int64) -> UInt64 { UInt64(max(instant, 0)) >> UInt64(tickShift) }
+
+    // MARK: add and remove
+
+    /// Adds an entry that is in no wheel. Instants that have passed are due at the next `advance`.
+    @inline(__always) func add(_ index: UInt32, at expiry: Int64) {
+        space.entry(index).pointee.expiry.set(expiry)
+        place(index, expiry)
+        header.pointee.count &+= 1
+    }
+
+    @inline(__always) private func place(_ index: UInt32, _ expiry: Int64) {
+        let now = header.pointee.tick
+        let tick = max(Wheel.tick(of: expiry), now)
+        // The highest digit that differs; equal ticks are level 0.
+        let level = (63 &- ((tick ^ now) | 1).leadingZeroBitCount) / Int(Wheel.digitBits)
+        let digit = Int(truncatingIfNeeded: tick >> (UInt64(level) &* Wheel.digitBits) & 63)
+        let number = level &* Wheel.slotsPerLevel &+ digit
+        let slot = slot(number)
+        let entry = space.entry(index)
+        let head = slot.pointee.head
+        if head == 0 {
+            occupied(level).pointee |= 1 << UInt64(digit)
+            header.pointee.levels |= 1 << UInt64(level)
+            slot.pointee.earliest = expiry
+            slot.pointee.latest = expiry
+        } else {
+            space.entry(head).pointee.previous.set(index)
+            if expiry < slot.pointee.earliest { slot.pointee.earliest = expiry }
+            if expiry > slot.pointee.latest { slot.pointee.latest = expiry }
+        }
+        entry.pointee.next.set(head)
+        entry.pointee.previous.set(0)
+        entry.pointee.place.set(UInt16(truncatingIfNeeded: number &+ 1))
+        slot.pointee.head = index
+    }
+
+    /// Removes an entry that is in this wheel.
+    @inline(__always) func remove(_ index: UInt32) {
+        unlink(index)
+        header.pointee.count &-= 1
+    }
+
+    @inline(__always) private func unlink(_ index: UInt32) {
+        let entry = space.entry(index)
+        let next = entry.pointee.next.get()
+        let previous = entry.pointee.previous.get()
+        if next != 0 { space.entry(next).pointee.previous.set(previous) }
+        if previous != 0 {
+            space.entry(previous).pointee.next.set(next)
+        } else {
+            let number = Int(entry.pointee.place.get()) &- 1
+            slot(number).pointee.head = next
+            if next == 0 { vacate(number) }
+        }
+        entry.pointee.place.set(0)
+    }
+
+    @inline(__always) private func vacate(_ number: Int) {
+        let level = number / Wheel.slotsPerLevel
+        let bits = occupied(level)
+        bits.pointee &= ~(1 << UInt64(number % Wheel.slotsPerLevel))
+        if bits.pointee == 0 { header.pointee.levels &= ~(1 << UInt64(level)) }
+    }
+
+    // MARK: time
+
+    /// The first occupied slot in order of time.
+    @inline(__always) private var first: (level: Int, digit: Int)? {
+        let levels = header.pointee.levels
+        if levels == 0 { return nil }
+        let level = levels.trailingZeroBitCount
+        return (level, occupied(level).pointee.trailingZeroBitCount)
+    }
+
+    /// When the next `advance` should be: never before a timer is due unless one was removed, and at the latest a tick after
+    /// it. Timers that share a tick are waited for together, so that one pass fires them all; a lone one is
+    /// waited for to the nanosecond. `Int64.max` when there is none.
+    var wake: Int64 {
+        guard let (level, digit) = first else { return .max }
+        let slot = slot(level * Wheel.slotsPerLevel + digit)
+        let tickEnd = slot.pointee.earliest | ((1 << Wheel.tickShift) - 1)
+        return min(slot.pointee.latest, tickEnd)
+    }
+
+    /// Moves on to `instant` and takes out what is due by then, at most `most` timers: a list through `next`, 0 at its
+    /// end. Fewer than `most` means that all were taken.
+    func advance(to instant: Int64, most: Int) -> (first: UInt32, count: Int) {
+        let target = Wheel.tick(of: instant)
+        var due = Due()
+        while let (level, digit) = first {
+            let shift = UInt64(level) &* Wheel.digitBits
+            let start = (header.pointee.tick >> shift & ~63 | UInt64(digit)) << shift
+            if start > target { break }
+            let rest = takeDue(level &* Wheel.slotsPerLevel &+ digit, by: instant, most: most, into: &due)
+            if due.count == most { return (due.first, due.count) }
+            if level == 0 && start == target { break }
+            // All that is left there is due later than the slot's first tick: with the wheel moved on to that tick it
+            // stands lower. On level 0 nothing is left.
+            header.pointee.tick = max(header.pointee.tick, start)
+            replace(rest)
+        }
+        header.pointee.tick = max(header.pointee.tick, target)
+        return (due.first, due.count)
+    }
+
+    private struct Due {
+        var first: UInt32 = 0
+        var count = 0
+    }
+
+    /// Takes what is due out of a slot. If that is all of it up to `most`, the others leave the slot too where time has
+    /// passed it by, and are returned as a list; on the wheel's current tick they stay, with exact bounds.
+    private func takeDue(_ number: Int, by instant: Int64, most: Int, into due: inout Due) -> UInt32 {
+        let slot = slot(number)
+        var earliest = Int64.max
+        var latest = Int64.min
+        var index = slot.pointee.head
+        while index != 0 {
+            let entry = space.entry(index)
+            let next = entry.pointee.next.get()
+            let expiry = entry.pointee.expiry.get()
+            if expiry <= instant {
+                if due.count == most { return 0 }
+                remove(index)
+                entry.pointee.next.set(due.first)
+                due.first = index
+                due.count &+= 1
+            } else {
+                earliest = min(earliest, expiry)
+                latest = max(latest, expiry)
+            }
+            index = next
+        }
+        let rest = slot.pointee.head
+        if rest == 0 { return 0 }
+        slot.pointee.earliest = earliest
+        slot.pointee.latest = latest
+        return rest
+    }
+
+    private func replace(_ list: UInt32) {
+        if list == 0 { return }
+        vacateList(list)
+        var index = list
+        while index != 0 {
+            let next = space.entry(index).pointee.next.get()
+            place(index, space.entry(index).pointee.expiry.get())
+            index = next
+        }
+    }
+
+    private func vacateList(_ list: UInt32) {
+        let number = Int(space.entry(list).pointee.place.get()) - 1
+        slot(number).pointee.head = 0
+        vacate(number)
+    }
+}

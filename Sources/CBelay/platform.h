@@ -1,0 +1,119 @@
+/*
+ * What Swift cannot say: thread-locals, storage for globals, and the system calls that Embedded Swift has no module for.
+ * No logic lives here. Not installed; its symbols are hidden in the C libraries.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef BELAYCORE_PLATFORM_H
+#define BELAYCORE_PLATFORM_H
+
+/* No more than the default: Swift's own view of libc must agree with ours. */
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE
+#endif
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BELAYCORE_HIDDEN __attribute__((visibility("hidden")))
+
+/* Storage. All zeroes is the valid first state of whatever Swift type looks at it. */
+#define BELAYCORE_REGIONS 4
+#define BELAYCORE_REGION_BYTES 128
+#define BELAYCORE_GLOBAL_BYTES 512
+#define BELAYCORE_SHARDS 8
+#define BELAYCORE_SHARD_BYTES (20 * 1024)
+extern BELAYCORE_HIDDEN unsigned char belaycore_region_storage[BELAYCORE_REGIONS][BELAYCORE_REGION_BYTES];
+extern BELAYCORE_HIDDEN unsigned char belaycore_shard_storage[BELAYCORE_SHARDS][BELAYCORE_SHARD_BYTES];
+extern BELAYCORE_HIDDEN unsigned char belaycore_global_storage[BELAYCORE_GLOBAL_BYTES];
+
+static inline void *belaycore_region(uint32_t i) { return belaycore_region_storage[i]; }
+static inline void *belaycore_shard(uint32_t i) { return belaycore_shard_storage[i]; }
+static inline void *belaycore_globals(void) { return belaycore_global_storage; }
+
+/* The calling thread's record, NULL before its first use. Initial-exec: one instruction in the shared library too. */
+extern BELAYCORE_HIDDEN __thread void *belaycore_thread_record __attribute__((tls_model("initial-exec")));
+static inline void *belaycore_thread(void) { return belaycore_thread_record; }
+static inline void belaycore_set_thread(void *record) { belaycore_thread_record = record; }
+extern BELAYCORE_HIDDEN __thread int32_t belaycore_thread_status __attribute__((tls_model("initial-exec")));
+static inline int32_t belaycore_last_status(void) { return belaycore_thread_status; }
+static inline void belaycore_set_last_status(int32_t status) { belaycore_thread_status = status; }
+
+/* Clocks, in nanoseconds. The coarse one is behind the exact one by up to a few milliseconds, and never ahead of it. */
+static inline int64_t belaycore_nanoseconds(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+static inline int64_t belaycore_now(void) { return belaycore_nanoseconds(CLOCK_MONOTONIC); }
+static inline int64_t belaycore_now_coarse(void) { return belaycore_nanoseconds(CLOCK_MONOTONIC_COARSE); }
+
+/* Sleeps while *word == expected, until `deadline` on CLOCK_MONOTONIC (INT64_MAX: for ever). May wake for no reason. */
+static inline void belaycore_futex_wait(void *word, uint32_t expected, int64_t deadline) {
+    int saved = errno;
+    struct timespec t = {deadline / 1000000000, deadline % 1000000000};
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline == INT64_MAX ? NULL : &t, NULL,
+            FUTEX_BITSET_MATCH_ANY);
+    errno = saved;
+}
+static inline void belaycore_futex_wake(void *word, int32_t count) {
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+    errno = saved;
+}
+static inline void belaycore_yield(void) { sched_yield(); }
+static inline void belaycore_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Address space, and memory for it. */
+static inline void *belaycore_reserve(size_t bytes) {
+    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+static inline int belaycore_commit(void *address, size_t bytes) {
+    return mprotect(address, bytes, PROT_READ | PROT_WRITE);
+}
+static inline void *belaycore_allocate(size_t bytes) {
+    void *p = NULL;
+    return posix_memalign(&p, 128, bytes) == 0 ? p : NULL;
+}
+
+/* Threads. `name` is a constant of at most 15 characters. The last two functions are the core's, called from here. */
+typedef void (*belaycore_entry)(void *argument);
+BELAYCORE_HIDDEN int belaycore_start_thread(belaycore_entry entry, void *argument, const char *name);
+BELAYCORE_HIDDEN int belaycore_watch_thread_exit(void *record);
+BELAYCORE_HIDDEN int belaycore_watch_fork(void);
+BELAYCORE_HIDDEN void belaycore_thread_ended(void *record);
+BELAYCORE_HIDDEN void belaycore_forked_child(void);
+static inline void belaycore_sleep_precisely(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); }
+static inline uint32_t belaycore_processors(void) {
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : (uint32_t)n;
+}
+
+/* A counting event descriptor: with EFD_SEMAPHORE a read takes one, so a full one stays readable for ever. */
+static inline int32_t belaycore_event_new(void) { return eventfd(0, EFD_SEMAPHORE | EFD_CLOEXEC | EFD_NONBLOCK); }
+static inline void belaycore_event_fill(int32_t fd) {
+    int saved = errno;
+    uint64_t most = UINT64_MAX - 1;
+    ssize_t done = write(fd, &most, sizeof most);
+    (void)done;
+    errno = saved;
+}
+static inline void belaycore_event_close(int32_t fd) { close(fd); }
+
+#endif

@@ -1,0 +1,379 @@
+/*
+ * belay.h — contexts for C: cancellation, deadlines and request-scoped values that flow down a tree of work.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A context says how long a piece of work may still take and whether it is still wanted. You derive one from
+ * another, so that what ends the outer work ends all the work inside it:
+ *
+ *     #include <belay.h>
+ *     #include <stdio.h>
+ *
+ *     static bool fetch(belay_ctx ctx) {                        // work that respects its caller's budget
+ *         return belay_wait(ctx, BELAY_MS(500)) == BELAY_TIMEOUT;   // half a second, or until ctx ends
+ *     }
+ *
+ *     int main(void) {
+ *         belay_ctx request = belay_with_timeout(belay_background(), BELAY_MS(20));
+ *         if (!fetch(request)) {
+ *             belay_cause why;
+ *             belay_cause_of(request, &why);
+ *             printf("gave up: %s\n", why.message);             // gave up: deadline exceeded
+ *         }
+ *         return belay_close(request) == BELAY_OK ? 0 : 1;
+ *     }
+ *
+ * The model, in six sentences. A context is a 64-bit handle, passed by value; nothing about it can dangle. You
+ * own what a belay_with_… function returns, and give it up with belay_close(), which also cancels it. A context
+ * ends once: by belay_cancel(), by its deadline, by belay_close(), or because its parent ended; the first of these
+ * wins and decides what belay_err() and belay_cause_of() say from then on. Deriving and asking cost a few
+ * nanoseconds, because a context joins the tree and arms a timer only when somebody first *listens* to it: a
+ * wait, a descriptor, a callback. Values hang on contexts and are found in constant time at any depth. Everything
+ * that can fail fails safe: what could not be made is {0}, and {0} reads as done everywhere.
+ *
+ * GROUND RULES. They hold for every function below unless its comment says otherwise.
+ *
+ *   Threads    Any function may be called on any thread, on any handle, at any time, also after the handle's close.
+ *   Handles    A handle whose context is closed is stale: it reads as done, and calls answer BELAY_ESTALE. A handle
+ *              that never was one ({0}, random bits, another kind of handle) reads as done with BELAY_EINVAL.
+ *   Blocking   Nothing blocks but belay_wait, belay_wait_any and belay_stop_wait. Internal locks are held for short,
+ *              bounded work and never while your code runs.
+ *   Callbacks  Inside a callback or a drop function every function of this header may be called.
+ *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
+ *              belay_status_string and belay_version.
+ *   Fork       In the child of fork(), every handle reads as done with BELAY_EFORK and nothing can be derived. The
+ *              parent process is not affected.
+ *   Time       Durations and instants are int64_t nanoseconds on CLOCK_MONOTONIC. BELAY_FOREVER means never. Sums that
+ *              overflow mean never. Rounding is late, not early.
+ *   Errors     Functions that return a handle return {0} on failure, and belay_last_status() on that thread says why.
+ */
+#ifndef BELAY_H
+#define BELAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BELAY_VERSION_MAJOR 0
+#define BELAY_VERSION_MINOR 1
+#define BELAY_VERSION_PATCH 0
+#define BELAY_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 1. Types
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A context. Copy it freely; compare `bits` for identity. {0} is no context. */
+typedef struct belay_ctx { uint64_t bits; } belay_ctx;
+
+/* A registered callback (belay_after_func, belay_on_done). {0} is no registration. */
+typedef struct belay_reg { uint64_t bits; } belay_reg;
+
+/* A timer (belay_timer_after, belay_timer_every). {0} is no timer. */
+typedef struct belay_timer { uint64_t bits; } belay_timer;
+
+/* Nanoseconds: a length of time, and a point of CLOCK_MONOTONIC as belay_now() reads it. */
+typedef int64_t belay_duration;
+typedef int64_t belay_instant;
+
+#define BELAY_FOREVER INT64_MAX
+#define BELAY_NS(n) ((belay_duration)(n))
+#define BELAY_US(n) ((belay_duration)(n) * 1000)
+#define BELAY_MS(n) ((belay_duration)(n) * 1000000)
+#define BELAY_SEC(n) ((belay_duration)(n) * 1000000000)
+
+/* A key for values is the address of one of these; the name is for people (logs, tree dumps). Declare it
+ * `static const`, with a lifetime that exceeds every context that uses it. */
+typedef struct belay_key { const char *name; } belay_key;
+
+/* Why a context ended. `code` is a belay_status where nobody gave a cause, else the code that was given.
+ * `message` is NUL-terminated; a longer text is cut at 55 bytes, between UTF-8 characters. */
+typedef struct belay_cause { int64_t code; char message[56]; } belay_cause;
+
+/* What calls answer. belay_status_string() has a sentence for each. */
+typedef enum belay_status {
+    BELAY_OK = 0,                 /* done as asked; of a context: still live */
+    BELAY_CANCELED = 1,           /* the context was cancelled, or closed, or its parent was */
+    BELAY_DEADLINE_EXCEEDED = 2,  /* the context's deadline passed, or its parent's */
+    BELAY_TIMEOUT = 3,            /* a wait's own timeout passed first; what was waited for goes on */
+    BELAY_STOP_PREVENTED = 4,     /* stopped before it began: the callback will never run */
+    BELAY_STOP_RUNNING = 5,       /* the callback is running now */
+    BELAY_STOP_GONE = 6,          /* the callback has run, or was stopped before, or never was */
+    BELAY_EINVAL = 16,            /* an argument is none: {0}, NULL, a forged handle, the wrong kind of handle */
+    BELAY_ESTALE = 17,            /* the handle's context has been closed */
+    BELAY_ENOMEM = 18,            /* no memory, or the limit set with belay_memory_limit is reached */
+    BELAY_ELEAF = 19,             /* a lite context cannot be derived from or listened to */
+    BELAY_EFORK = 20,             /* this is the child of a fork */
+    BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root */
+    BELAY_EDEADLK = 22,           /* waiting would be for ever: the callbacks wait for each other */
+    BELAY_ESYSTEM = 23            /* a system call failed; errno says which way */
+} belay_status;
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 2. Roots
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* The root of all work: never done, no deadline, no values. Returns the same handle each time; there is nothing to
+ * close (belay_close on it is harmless). Costs a constant. Async-signal-safe and fork-safe. */
+belay_ctx belay_background(void);
+
+/* The same, for code that has not been given a context yet: it marks the place. Differs from belay_background()
+ * in identity only. Async-signal-safe and fork-safe. */
+belay_ctx belay_todo(void);
+
+/* True for {0}, what a failed derivation returns. Async-signal-safe. */
+static inline bool belay_is_none(belay_ctx ctx) { return ctx.bits == 0; }
+
+/* Why the last call on this thread that returned {0}, false or -1 for a failure did so; BELAY_OK where none has yet.
+ * A call that succeeds does not change it. Read it right after the failure. */
+belay_status belay_last_status(void);
+
+/* A lower-case sentence for a status, such as "deadline exceeded". Never NULL, a constant that lives for ever;
+ * "unknown status" for a number that is none. Async-signal-safe. */
+const char *belay_status_string(belay_status status);
+
+/* The version of the library that runs, as "major.minor.patch"; BELAY_VERSION is the header's. Constant text. */
+const char *belay_version(void);
+
+/* CLOCK_MONOTONIC now, in nanoseconds. Async-signal-safe. */
+belay_instant belay_now(void);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 3. Derive
+ *
+ * Each of these returns a new context that its caller owns: belay_close() it once, also when it has ended by
+ * itself. The child keeps what it needs of its parent alive, so the parent may be closed first (that ends the child).
+ * A child of a done context is made, and is done at birth, with its parent's cause. On failure {0}, with
+ * belay_last_status(): BELAY_EINVAL or BELAY_ESTALE for the parent, BELAY_ELEAF for a lite parent, BELAY_ENOMEM,
+ * BELAY_EFORK. None of them starts a thread, arms a timer, or makes a system call, beyond growing the arena.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A child that ends when it is cancelled or closed or when `parent` ends, whichever happens first. */
+belay_ctx belay_with_cancel(belay_ctx parent);
+
+/* The same, and at `deadline` at the latest. The earlier of this deadline and the parent's counts; where the
+ * parent's is not later, the child has no timer of its own and ends with the parent. A deadline that has
+ * passed makes a child that is done at birth, with BELAY_DEADLINE_EXCEEDED; BELAY_FOREVER adds no deadline. */
+belay_ctx belay_with_deadline(belay_ctx parent, belay_instant deadline);
+
+/* The same with a deadline `timeout` from now, never earlier. Zero and negative timeouts have passed already. */
+belay_ctx belay_with_timeout(belay_ctx parent, belay_duration timeout);
+
+/* As above; the cause if (and only if) it is this deadline that ends the context. The message is copied, cut at 55
+ * bytes; NULL is an empty one. belay_err() still says BELAY_DEADLINE_EXCEEDED. A cancel that comes first leaves no
+ * trace of this cause. */
+belay_ctx belay_with_deadline_cause(belay_ctx parent, belay_instant deadline, int64_t code, const char *message);
+belay_ctx belay_with_timeout_cause(belay_ctx parent, belay_duration timeout, int64_t code, const char *message);
+
+/* A context that carries `value` for `key` and is otherwise its parent: the same end, deadline and cause. It cannot
+ * be cancelled by itself (BELAY_ENOCANCEL), and closing it ends nothing: its children live on and see the value.
+ *
+ * The value belongs to the context from this call on. `drop`, if not NULL, runs exactly once with it: when the last
+ * context that can see it has gone, on the thread that closes that one, with no lock held. If the call fails,
+ * drop runs before it returns, so code that checks nothing leaks nothing. A child's value hides its parent's for the
+ * same key. A NULL value hides it with "none". A NULL key is BELAY_EINVAL. */
+belay_ctx belay_with_value(belay_ctx parent, const belay_key *key, void *value, void (*drop)(void *value));
+
+/* A context with the parent's values that does not end with it: never done, no deadline, no cause. For work that
+ * must outlive its request (an audit record). Derive a cancel or a timeout from it as from a root. */
+belay_ctx belay_without_cancel(belay_ctx parent);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 4. End
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Ends the context and everything derived from it, with BELAY_CANCELED. When any call of this returns, also one that
+ * came second, every descendant reads as done. Callbacks may still be running; belay_stop_wait waits for one.
+ * Returns BELAY_OK, also when the context had ended before (its first verdict stays); BELAY_ENOCANCEL for roots,
+ * values and belay_without_cancel contexts, which are not ended; BELAY_EINVAL, BELAY_ESTALE. Does not give up the
+ * context: belay_close does. Inline callbacks (belay_on_done) run before it returns. Takes time in proportion to the
+ * descendants that somebody listens to, and constant stack. */
+belay_status belay_cancel(belay_ctx ctx);
+
+/* The same with a cause that belay_cause_of() gives for this context and for every descendant that it ends. The
+ * message is copied, cut at 55 bytes; NULL is an empty one. Ignored where the context has ended already. If there is no
+ * memory for the cause the context ends without it and the answer is BELAY_ENOMEM. */
+belay_status belay_cancel_cause(belay_ctx ctx, int64_t code, const char *message);
+
+/* Cancels the context if it is live, as belay_cancel does, then gives up the caller's reference. The handle and its
+ * copies are stale from then on. After belay_retain, closes pair with retains, and only the last one cancels.
+ * Returns BELAY_OK; for a stale handle BELAY_ESTALE (a second close is harmless), else BELAY_EINVAL. Two threads
+ * that close the last reference at the same time: one gets BELAY_OK, the other BELAY_ESTALE. A value context's close
+ * ends nothing. Drop functions of values that nobody can see any more run before this returns. */
+belay_status belay_close(belay_ctx ctx);
+
+/* One more owner: the context needs one more belay_close or belay_release. For handing a context to another owner
+ * whose life you do not know; for passing it down a call no retain is needed. BELAY_OK, BELAY_EINVAL, BELAY_ESTALE (it
+ * lost the race with the last close), BELAY_ENOMEM. On a root it does nothing and is BELAY_OK. */
+belay_status belay_retain(belay_ctx ctx);
+
+/* Gives up one reference. The same as belay_close, under the name that pairs with belay_retain. */
+belay_status belay_release(belay_ctx ctx);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 5. Ask
+ *
+ * None of these blocks, allocates, or runs callbacks. An answer that ends a context's life in your eyes is final: once
+ * done, always done, with the same error and cause for everyone.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* True once the context has ended, or its deadline has passed; true for handles that are stale or none. */
+bool belay_is_done(belay_ctx ctx);
+
+/* BELAY_OK while live, else BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED; BELAY_ESTALE or BELAY_EINVAL for a handle that
+ * is stale or none. Agrees with belay_is_done: BELAY_OK exactly while that is false. */
+belay_status belay_err(belay_ctx ctx);
+
+/* Copies out why the context ended and returns true; returns false and leaves *cause alone while it is live, or when
+ * `cause` is NULL. Without a cause of its own a context has its parent's if that ended it, else the status and
+ * its text. A handle that is stale or none has the cause BELAY_ESTALE or BELAY_EINVAL. */
+bool belay_cause_of(belay_ctx ctx, belay_cause *cause);
+
+/* The instant at which the context ends at the latest: true, and *deadline is set. False where there is none, for a
+ * handle that is stale or none, and when `deadline` is NULL. Stays readable after the end. */
+bool belay_deadline(belay_ctx ctx, belay_instant *deadline);
+
+/* The time left: nanoseconds until the deadline, BELAY_FOREVER where there is none, 0 when the context is done for
+ * whatever reason or the handle is stale or none. Never negative. When it answers 0, belay_is_done answers true. */
+belay_duration belay_remaining(belay_ctx ctx);
+
+/* The value for `key`, of the nearest context that carries one; NULL where there is none (or its value is NULL), for
+ * a handle that is stale or none, and for a NULL key. Constant time at any depth, hit or miss. The pointer stays
+ * valid as long as a context that can see it is open. */
+void *belay_value(belay_ctx ctx, const belay_key *key);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 6. Listen
+ *
+ * The first of these on a context attaches it: from then on its end is pushed to its listeners.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Blocks until the context is done or `timeout` has passed. Returns BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, at once
+ * if the context is done already; BELAY_TIMEOUT if it is still live; BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM at once.
+ * A timeout of 0 or less only asks. BELAY_FOREVER on a context that can never end blocks for ever. Uses no thread and
+ * no timer but the caller's own sleep. Another thread's close of this context ends the wait. EINTR is handled. */
+belay_status belay_wait(belay_ctx ctx, belay_duration timeout);
+
+/* The same for the first of `n` contexts to be done; *index, if not NULL, says which (the lowest of those that are
+ * done when it looks). On BELAY_TIMEOUT *index is not written. A handle that is stale or none reads as done: its
+ * status is returned, with its index. n == 0 or ctxs == NULL is BELAY_EINVAL. Costs a registration for each context. */
+belay_status belay_wait_any(const belay_ctx *ctxs, size_t n, belay_duration timeout, size_t *index);
+
+/* A descriptor for poll, epoll, select or kqueue that becomes readable when the context is done, and stays so. Made
+ * when first asked for; the same one each time. It belongs to the context: do not close it; reading from it is
+ * harmless. It is closed with the context's last reference, so take it out of your poll set before belay_close. A
+ * context that is done already answers with one descriptor that the whole process shares, and one that can never end
+ * likewise; those are never closed. Returns -1 with belay_last_status() BELAY_ESYSTEM (no descriptors left: errno),
+ * BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM. Arms the context's timer and starts the driver thread if it has a deadline. */
+int belay_done_fd(belay_ctx ctx);
+
+/* Runs fn(arg) once when the context is done, on the executor (a small pool of threads, or your own: section 8); at
+ * once if it is done already. Never on the caller's stack. Closing the context ends it, and so runs the callback; to
+ * leave without it, belay_stop it first. Returns the registration, which needs no close, or {0}: then fn will never
+ * run (belay_last_status: BELAY_EINVAL, also for a NULL fn, BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM if no thread can be
+ * started). The writes that came before the cancel are visible in fn. */
+belay_reg belay_after_func(belay_ctx ctx, void (*fn)(void *arg), void *arg);
+
+/* The same, but fn runs inline on the thread that ends the context: inside belay_cancel or belay_close, on the driver
+ * thread at a deadline, or before this returns if the context is done already. For short work that does not block,
+ * such as writing to a pipe. No lock is held. */
+belay_reg belay_on_done(belay_ctx ctx, void (*fn)(void *arg), void *arg);
+
+/* Tries to stop a callback, without blocking. BELAY_STOP_PREVENTED: it will never run, and its `arg` is yours again.
+ * BELAY_STOP_RUNNING: it is running now (also when called from inside it). BELAY_STOP_GONE: it has run, or was stopped
+ * before. BELAY_EINVAL for a handle that is none. Of several calls that race, one gets PREVENTED. Also takes a callback
+ * that is queued on the executor and has not begun. */
+belay_status belay_stop(belay_reg reg);
+
+/* The same, and if the callback is running waits until it has returned: then BELAY_STOP_GONE, and all that it wrote is
+ * visible. Waits for this one callback only. Called from inside that very callback it answers BELAY_STOP_RUNNING at
+ * once. If waiting could never end, because callbacks wait for each other in a ring, BELAY_EDEADLK at once.
+ * BELAY_TIMEOUT when `timeout` passed first; a timeout of 0 or less only asks. */
+belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 7. Timers
+ *
+ * For work that should happen later, under a context: when `ctx` has ended by the time a timer is due, fn does not run.
+ * fn runs on the executor. A timer keeps no reference on its context.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Runs fn(arg) once, `delay` from now, never early; a delay of 0 or less means as soon as possible, BELAY_FOREVER never
+ * (until belay_timer_reset). Returns the timer, which needs no close: after fn has run, or when the context
+ * turns out to have ended when it is due, the handle is stale. {0} on failure: BELAY_EINVAL (a bad context, a NULL
+ * fn), BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM (the driver thread cannot be started). */
+belay_timer belay_timer_after(belay_ctx ctx, belay_duration delay, void (*fn)(void *arg), void *arg);
+
+/* Runs fn(arg) every `period`, first after one period, until it is stopped or the context ends. The times are the start
+ * plus whole periods: they do not drift. One run at a time: times that pass while fn runs are skipped, not made up for.
+ * A period of 0 or less, or BELAY_FOREVER, is BELAY_EINVAL. */
+belay_timer belay_timer_every(belay_ctx ctx, belay_duration period, void (*fn)(void *arg), void *arg);
+
+/* Moves a pending timer so that it is next due `delay` from now (a periodic one goes on from there). BELAY_OK if
+ * moved: it will not run at the old time. BELAY_STOP_RUNNING / BELAY_STOP_GONE if it is running or queued to, or has
+ * run: nothing is changed. BELAY_EINVAL. */
+belay_status belay_timer_reset(belay_timer timer, belay_duration delay);
+
+/* Stops a timer, without blocking. BELAY_STOP_PREVENTED: fn will not run (again), and `arg` is yours.
+ * BELAY_STOP_RUNNING: fn is running now; it will not run after that. BELAY_STOP_GONE: it has run, or was stopped.
+ * BELAY_EINVAL. The timer's memory is free at once, not at its time. */
+belay_status belay_timer_stop(belay_timer timer);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 8. Runtime
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Where belay_after_func and timer callbacks run. `submit` must arrange for run(task) to be called exactly once, on any
+ * thread, soon; it may call it before it returns. It is called with no lock held, on the thread that ends a context,
+ * the driver's, or the one that registers on a done context. */
+typedef struct belay_executor {
+    void (*submit)(void *self, void (*run)(void *task), void *task);
+    void *self;
+} belay_executor;
+
+/* Gives callbacks to your executor from now on; NULL gives them to the built-in pool again. The struct is copied; `self`
+ * must stay valid for as long as callbacks may be submitted. Tasks that are queued already stay where they are. The
+ * pool starts no thread before it has work, starts another when work waits while its threads are busy or blocked (so
+ * callbacks that wait for other callbacks make progress), and its threads end when idle. BELAY_OK; BELAY_EINVAL for a
+ * NULL submit. */
+belay_status belay_set_executor(const belay_executor *executor);
+
+/* The most memory, in bytes, that contexts, registrations and timers may take together, process-wide; 0 is no limit but
+ * the address space. Past it calls fail with BELAY_ENOMEM; once something is freed, work goes on. Memory that is in use
+ * already is not given back. Always BELAY_OK. */
+belay_status belay_memory_limit(size_t bytes);
+
+/* One measurement: set `name`, read `value` and `status` (BELAY_EINVAL for an unknown name). */
+typedef struct belay_sample { const char *name; uint64_t value; belay_status status; } belay_sample;
+
+/* Fills in `n` samples. Each is exact when nothing else runs, and near otherwise; sums are over all threads, past
+ * ones too. BELAY_OK, or BELAY_EINVAL if any name is unknown (the others are filled in all the same).
+ *   /ctx/live:contexts       contexts that are open or kept alive by a child
+ *   /task/live:tasks         registrations and timers that are pending, queued or running
+ *   /memory/records:records  the records that listeners, causes and values take, 64 bytes each
+ *   /memory/arena:bytes      memory taken from the system so far
+ *   /driver/wakeups:wakeups  times the driver thread woke from its sleep
+ *   /executor/threads:threads  threads of the built-in pool now */
+belay_status belay_metrics_read(belay_sample *samples, size_t n);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 9. Helpers
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Closes a context when its variable goes out of scope (gcc, clang):
+ *     BELAY_SCOPED belay_ctx ctx = belay_with_timeout(parent, BELAY_MS(100)); */
+#if defined(__GNUC__) || defined(__clang__)
+static inline void belay_scoped_close(belay_ctx *ctx) {
+    if (ctx->bits != 0) (void)belay_close(*ctx);
+}
+#define BELAY_SCOPED __attribute__((cleanup(belay_scoped_close)))
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* BELAY_H */
