@@ -148,7 +148,9 @@ struct Random: RandomNumberGenerator {
     @Test func timersFarApartTakeAWakeUpEach() {
         let model = Model(capacity: 1000)
         var random = Random(seed: 7)
-        for i in 0..<1000 { model.add(at: Int64(i) * 3_600_000_000_000 + Int64.random(in: 0..<1_000_000, using: &random)) }
+        for i in 0..<1000 {
+            model.add(at: Int64(i) * 3_600_000_000_000 + Int64.random(in: 0..<1_000_000, using: &random))
+        }
         var passes = 0
         while !model.pending.isEmpty {
             passes += 1

@@ -72,7 +72,9 @@ extension UnsafeMutablePointer where Pointee == Node {
             let origin = node(pointee.origin.get())
             return origin.cause(origin.state)
         }
-        let record = verdict == .canceledWithCause ? pointee.cause.get()
+        let record =
+            verdict == .canceledWithCause
+            ? pointee.cause.get()
             : verdict == .deadline ? pointee.timeoutCause.get() : 0
         return record != 0 ? CauseRecord.read(record) : belay_cause(verdict.status)
     }

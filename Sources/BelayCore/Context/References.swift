@@ -6,7 +6,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// Takes a reference if the node still has this generation. After `true` the node stays what it is.
     @inline(__always) func acquire(generation: UInt64) -> Bool {
         let old = pointee.references.get()
-        if old >> Handle.generationShift == generation && old & (References.striped | References.countMask) &- 1 < 1 << 30 {
+        if old >> Handle.generationShift == generation
+            && old & (References.striped | References.countMask) &- 1 < 1 << 30
+        {
             // Acquire: what the last owner wrote before it let go is ours to see (release in `release`).
             if pointee.references.change(old, old &+ 1) { return true }
         }

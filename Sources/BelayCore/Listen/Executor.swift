@@ -32,9 +32,10 @@ struct Executor: ~Copyable {
     private static let idleTime: Int64 = 5_000_000_000
     private static let watchInterval: Int64 = 1_000_000
 
-    typealias Submit = @convention(c) (
-        UnsafeMutableRawPointer?, (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, UnsafeMutableRawPointer?
-    ) -> Void
+    typealias Submit =
+        @convention(c) (
+            UnsafeMutableRawPointer?, (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, UnsafeMutableRawPointer?
+        ) -> Void
 
     /// Has a queued task run soon.
     static func submit(_ task: UnsafeMutablePointer<Task>) {

@@ -55,9 +55,12 @@ struct Task: ~Copyable {
     }
 
     /// The task that a handle of this kind names; nil if it is stale or none.
-    @inline(__always) static func find(_ handle: Handle, kind: UInt64) -> (task: UnsafeMutablePointer<Task>, state: UInt64)?
-    {
-        guard handle.kind == kind, handle.index < Region.tasks.pointee.limit.load(ordering: .acquiring) else { return nil }
+    @inline(__always) static func find(_ handle: Handle, kind: UInt64) -> (
+        task: UnsafeMutablePointer<Task>, state: UInt64
+    )? {
+        guard handle.kind == kind, handle.index < Region.tasks.pointee.limit.load(ordering: .acquiring) else {
+            return nil
+        }
         let task = at(handle.index)
         let state = task.pointee.state.load(ordering: .acquiring)
         return handle.matches(state) ? (task, state) : nil
@@ -74,7 +77,9 @@ struct Task: ~Copyable {
     }
 
     /// A free cell with function and argument set, and the generation of its next handle; nil when there is no memory.
-    @inline(__always) static func make(_ function: @convention(c) (UnsafeMutableRawPointer?) -> Void, _ argument: UInt64)
+    @inline(__always) static func make(
+        _ function: @convention(c) (UnsafeMutableRawPointer?) -> Void, _ argument: UInt64
+    )
         -> (index: UInt32, generation: UInt64)?
     {
         guard let thread = Thread.current else { return nil }

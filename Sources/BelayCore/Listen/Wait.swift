@@ -85,7 +85,8 @@ public func belay_wait_any(
 
 /// A wait for the first of several: a callback on each that wakes this thread.
 private enum WaitAny {
-    static func firstDone(_ ctxs: UnsafePointer<belay_ctx>, _ n: Int, _ index: UnsafeMutablePointer<Int>?) -> belay_status?
+    static func firstDone(_ ctxs: UnsafePointer<belay_ctx>, _ n: Int, _ index: UnsafeMutablePointer<Int>?)
+        -> belay_status?
     {
         for i in 0..<n {
             let status = Handle(ctxs[i]).status()

@@ -152,7 +152,9 @@ enum TimerTask {
     }
 
     /// Stops a timer that is not pending; nil if it is pending again.
-    @inline(never) private static func stopRunning(_ task: UnsafeMutablePointer<Task>, _ handle: Handle) -> belay_status? {
+    @inline(never) private static func stopRunning(_ task: UnsafeMutablePointer<Task>, _ handle: Handle)
+        -> belay_status?
+    {
         var state = task.pointee.state.load(ordering: .acquiring)
         while handle.matches(state) {
             var next = state

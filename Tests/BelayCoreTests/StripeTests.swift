@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+import Testing
+
+@testable import BelayCore
+
+/// References on a parent that threads fight over. The stripes are forced here, because a machine with few cores seldom
+/// gets to them by itself.
+extension LiveCountTests {
+    @Suite(.serialized) struct StripeTests {
+        private func striped() -> (belay_ctx, NodePointer) {
+            let ctx = belay_with_cancel(belay_background())
+            let parent = node(Handle(ctx).index)
+            parent.addStripes(generation: Handle(ctx).generation)
+            #expect(parent.pointee.references.get() & References.striped != 0)
+            return (ctx, parent)
+        }
+
+        @Test(arguments: [1, 2, 4, 8, 16])
+        func childrenComeAndGo(threads: Int) {
+            expectNoLeak {
+                for _ in 0..<20 {
+                    let (ctx, _) = striped()
+                    onThreads(threads) { _ in
+                        for _ in 0..<500 { #expect(belay_close(belay_with_cancel(ctx)) == BELAY_OK) }
+                    }
+                    #expect(belay_close(ctx) == BELAY_OK)
+                }
+            }
+        }
+
+        @Test(arguments: [1, 2, 4, 8, 16])
+        func theParentIsClosedInTheMidst(threads: Int) {
+            expectNoLeak {
+                for _ in 0..<50 {
+                    let (ctx, _) = striped()
+                    onThreads(threads + 1) { number in
+                        if number == 0 {
+                            #expect(belay_close(ctx) == BELAY_OK)
+                            return
+                        }
+                        for _ in 0..<100 {
+                            let child = belay_with_cancel(ctx)
+                            if child.bits == 0 { #expect(belay_last_status() == BELAY_ESTALE) }
+                            if child.bits != 0 { #expect(belay_close(child) == BELAY_OK) }
+                        }
+                    }
+                }
+            }
+        }
+
+        @Test func childrenMayOutliveTheirParentAndMoveBetweenThreads() {
+            expectNoLeak {
+                let (ctx, _) = striped()
+                let children = Mutex<[belay_ctx]>([])
+                onThreads(8) { _ in
+                    for _ in 0..<200 {
+                        let child = belay_with_cancel(ctx)
+                        children.withLock { $0.append(child) }
+                    }
+                }
+                #expect(belay_close(ctx) == BELAY_OK)
+                onThreads(8) { number in
+                    let all = children.withLock { $0 }
+                    for position in stride(from: number, to: all.count, by: 8) {
+                        #expect(belay_is_done(all[position]))
+                        #expect(belay_close(all[position]) == BELAY_OK)
+                    }
+                }
+            }
+        }
+
+        /// A stale handle may lead to a unit that serves another node by now: nothing may stay counted there.
+        @Test func staleHandlesCountNothing() {
+            expectNoLeak {
+                let stale = Mutex<[belay_ctx]>([])
+                onThreads(4) { number in
+                    for _ in 0..<200 {
+                        let ctx = belay_with_cancel(belay_background())
+                        node(Handle(ctx).index).addStripes(generation: Handle(ctx).generation)
+                        stale.withLock { $0.append(ctx) }
+                        let others = stale.withLock { $0.suffix(20) }
+                        for other in others {
+                            let child = belay_with_cancel(other)
+                            if child.bits != 0 { belay_close(child) }
+                        }
+                        belay_close(ctx)
+                    }
+                }
+            }
+        }
+    }
+
+}
+
+extension belay_ctx: @retroactive @unchecked Sendable {}

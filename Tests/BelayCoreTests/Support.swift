@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Glibc
+import Testing
+
+@testable import BelayCore
+
+/// Suites that count what lives in the process stand in this one, so that they run one after the other.
+@Suite(.serialized) enum LiveCountTests {}
+
+/// Runs `body`, and expects it to leave no more cells in use than there were. Other test targets of the process may have
+/// contexts of their own meanwhile, so the count is given time to come down: a leak never does.
+func expectNoLeak(_ location: SourceLocation = #_sourceLocation, _ body: () -> Void) {
+    let names: [StaticString] = ["/ctx/live:contexts", "/task/live:tasks", "/memory/records:records"]
+    let before = names.map(metric)
+    body()
+    for (name, start) in zip(names, before) {
+        for _ in 0..<20_000 where metric(name) > start { usleep(1000) }
+        #expect(metric(name) <= start, "\(name)", sourceLocation: location)
+    }
+}
+
+/// Runs `body` on `count` threads of its own at once, and waits for all.
+func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+    final class Start: Sendable {
+        let number: Int
+        let body: @Sendable (Int) -> Void
+        init(_ number: Int, _ body: @escaping @Sendable (Int) -> Void) {
+            self.number = number
+            self.body = body
+        }
+    }
+    var threads: [pthread_t] = []
+    for number in 0..<count {
+        var thread = pthread_t()
+        let start = Unmanaged.passRetained(Start(number, body))
+        let error = pthread_create(
+            &thread, nil,
+            { raw in
+                let start = Unmanaged<Start>.fromOpaque(raw!).takeRetainedValue()
+                start.body(start.number)
+                return nil
+            }, start.toOpaque())
+        #expect(error == 0)
+        threads.append(thread)
+    }
+    for thread in threads { pthread_join(thread, nil) }
+}
+
+func metric(_ name: StaticString) -> UInt64 {
+    name.withUTF8Buffer { bytes in
+        bytes.withMemoryRebound(to: CChar.self) { chars in
+            var sample = belay_sample(name: chars.baseAddress, value: 0, status: BELAY_OK)
+            _ = belay_metrics_read(&sample, 1)
+            return sample.value
+        }
+    }
+}
