@@ -35,7 +35,7 @@ public func belay_retain(_ ctx: belay_ctx) -> belay_status {
     // The owner and its reference are counted under the lock under which a close looks for owners.
     let listen = Listen.at(index)
     listen.pointee.lock.lock()
-    let isOpen = pinned.acquire(generation: handle.generation)
+    let isOpen = pinned.acquireUnderLock(generation: handle.generation)
     if isOpen { listen.pointee.owners.set(listen.pointee.owners.get() &+ 1) }
     listen.pointee.lock.unlock()
     pinned.release()

@@ -59,9 +59,10 @@ private struct Parentage {
     return (cell, index, generation)
 }
 
-/// A scope under `parent` that ends at `deadline` at the latest. `timeoutCause` is owned by this call.
+/// A scope under `parent` that ends at `deadline` at the latest; `isPast` if that has passed. `timeoutCause` is owned by
+/// this call.
 @inline(__always) private func deriveScope(
-    _ parent: belay_ctx, deadline: Int64 = Clock.never, timeoutCause: UInt32 = 0
+    _ parent: belay_ctx, deadline: Int64 = Clock.never, isPast: Bool = false, timeoutCause: UInt32 = 0
 ) -> belay_ctx {
     guard let above = Parentage.join(parent) else {
         freeRecord(timeoutCause)
@@ -95,6 +96,12 @@ private struct Parentage {
         rest |= State.pulls | run << State.runShift
     }
     if clock != 0 { rest |= State.timed }
+    if isPast && clock == index && rest & State.verdictMask == 0 {
+        // Done at birth; by its own deadline, unless the parent had ended before, which nobody may have noticed yet.
+        let end = above.scope == 0 ? State(0) : node(above.scope).settle()
+        rest |= (end.isDone ? end.verdict.inherited : .deadline).bits
+        if end.isDone { origin = end.verdict.isInherited ? node(above.scope).pointee.origin.get() : above.scope }
+    }
     cell.pointee.deadline.set(deadline)
     cell.pointee.endedAt.set(0)
     cell.pointee.parent.set(above.parent)
@@ -125,12 +132,12 @@ public func belay_with_cancel(_ parent: belay_ctx) -> belay_ctx { deriveScope(pa
 
 @_cdecl("belay_with_deadline") @implementation
 public func belay_with_deadline(_ parent: belay_ctx, _ deadline: belay_instant) -> belay_ctx {
-    deriveScope(parent, deadline: deadline)
+    deriveScope(parent, deadline: deadline, isPast: Clock.hasPassed(deadline))
 }
 
 @_cdecl("belay_with_timeout") @implementation
 public func belay_with_timeout(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
-    deriveScope(parent, deadline: Clock.after(timeout))
+    deriveScope(parent, deadline: Clock.after(timeout), isPast: timeout <= 0)
 }
 
 @_cdecl("belay_with_deadline_cause") @implementation
@@ -142,7 +149,7 @@ public func belay_with_deadline_cause(
         LastStatus.set(BELAY_ENOMEM)
         return belay_ctx()
     }
-    return deriveScope(parent, deadline: deadline, timeoutCause: cause)
+    return deriveScope(parent, deadline: deadline, isPast: Clock.hasPassed(deadline), timeoutCause: cause)
 }
 
 @_cdecl("belay_with_timeout_cause") @implementation

@@ -12,10 +12,13 @@ extension UnsafeMutablePointer where Pointee == Node {
             // Acquire: what the last owner wrote before it let go is ours to see (release in `release`).
             if pointee.references.change(old, old &+ 1) { return true }
         }
-        return acquireSlowly(generation: generation)
+        return acquireSlowly(generation: generation, mayAddStripes: true)
     }
 
-    @inline(never) private func acquireSlowly(generation: UInt64) -> Bool {
+    /// The same for a caller who holds the listen lock, which adding stripes takes.
+    func acquireUnderLock(generation: UInt64) -> Bool { acquireSlowly(generation: generation, mayAddStripes: false) }
+
+    @inline(never) private func acquireSlowly(generation: UInt64, mayAddStripes: Bool) -> Bool {
         var failures = 0
         while true {
             let old = pointee.references.get()
@@ -24,7 +27,7 @@ extension UnsafeMutablePointer where Pointee == Node {
             guard old & References.countMask < 1 << 30 else { return false }
             if pointee.references.change(old, old &+ 1) {
                 // Threads fight over the word: give it stripes. Without memory for them it stays as it is.
-                if failures > 1 { addStripes(generation: generation) }
+                if failures > 1 && mayAddStripes { addStripes(generation: generation) }
                 return true
             }
             failures += 1

@@ -32,6 +32,13 @@ enum Descriptor {
         return -1
     }
 
+    /// The descriptor that was made for a scope before it ended, if one was.
+    static func existing(_ scope: NodePointer) -> Int32? {
+        guard scope.state.has(State.attached) else { return nil }
+        let kept = scope.listen.pointee.descriptor.get()
+        return kept == 0 ? nil : Int32(kept) - 1
+    }
+
     /// The descriptor of an attached scope, made if need be; nil if the scope has ended without one.
     static func own(_ scope: NodePointer) -> Int32? {
         let listen = scope.listen
@@ -52,13 +59,14 @@ enum Descriptor {
 public func belay_done_fd(_ ctx: belay_ctx) -> Int32 {
     let handle = Handle(ctx)
     let status = handle.status()
-    if status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED { return Descriptor.shared(done: true) }
-    if status != BELAY_OK { return Descriptor.fail(status) }
+    let isDone = status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED
+    if status != BELAY_OK && !isDone { return Descriptor.fail(status) }
     guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return Descriptor.fail(handle.diagnose()) }
     defer { pinned.release() }
     let index = pinned.scopeIndex(kind: handle.kind)
     if index == 0 { return Descriptor.shared(done: false) }
     let scope = node(index)
+    if isDone { return Descriptor.existing(scope) ?? Descriptor.shared(done: true) }
     let attached = scope.attach()
     if attached != BELAY_OK { return Descriptor.fail(attached) }
     if scope.settle().isDone { return Descriptor.shared(done: true) }
