@@ -173,7 +173,8 @@ belay_ctx belay_with_timeout_cause(belay_ctx parent, belay_duration timeout, int
  * be cancelled by itself (BELAY_ENOCANCEL), and closing it ends nothing: its children live on and see the value.
  *
  * The value belongs to the context from this call on. `drop`, if not NULL, runs exactly once with it: when the last
- * context that can see it has gone, on the thread that closes that one, with no lock held. If the call fails,
+ * context that can see it has gone, with no lock held, on the thread that closes that one; or, if another thread is
+ * inside a call on that context at the same moment, on that thread when it leaves. If the call fails,
  * drop runs before it returns, so code that checks nothing leaks nothing. A child's value hides its parent's for the
  * same key. A NULL value hides it with "none". A NULL key is BELAY_EINVAL. */
 belay_ctx belay_with_value(belay_ctx parent, const belay_key *key, void *value, void (*drop)(void *value));
@@ -203,7 +204,8 @@ belay_status belay_cancel_cause(belay_ctx ctx, int64_t code, const char *message
  * copies are stale from then on. After belay_retain, closes pair with retains, and only the last one cancels.
  * Returns BELAY_OK; for a stale handle BELAY_ESTALE (a second close is harmless), else BELAY_EINVAL. Two threads
  * that close the last reference at the same time: one gets BELAY_OK, the other BELAY_ESTALE. A value context's close
- * ends nothing. Drop functions of values that nobody can see any more run before this returns. */
+ * ends nothing. Drop functions of values that nobody can see any more run before this
+ * returns, unless another thread is inside a call on the context: then on that thread, when it leaves. */
 belay_status belay_close(belay_ctx ctx);
 
 /* One more owner: the context needs one more belay_close or belay_release. For handing a context to another owner
@@ -255,7 +257,8 @@ void *belay_value(belay_ctx ctx, const belay_key *key);
 /* Blocks until the context is done or `timeout` has passed. Returns BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, at once
  * if the context is done already; BELAY_TIMEOUT if it is still live; BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM at once.
  * A timeout of 0 or less only asks. BELAY_FOREVER on a context that can never end blocks for ever. Uses no thread and
- * no timer but the caller's own sleep. Another thread's close of this context ends the wait. EINTR is handled. */
+ * no timer but the caller's own sleep. Another thread's close of this context ends the wait; but a value context ends only
+ * with its scope, and so does a wait for it. EINTR is handled. */
 belay_status belay_wait(belay_ctx ctx, belay_duration timeout);
 
 /* The same for the first of `n` contexts to be done; *index, if not NULL, says which (the lowest of those that are
@@ -298,18 +301,19 @@ belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
 /* ---------------------------------------------------------------------------------------------------------------
  * 7. Timers
  *
- * For work that should happen later, under a context: when `ctx` has ended by the time a timer is due, fn does not run.
- * fn runs on the executor. A timer keeps no reference on its context.
+ * For work that should happen later, under a context. fn runs on the executor. It runs exactly once for each time that
+ * comes, or never if a stop said "prevented", so that what hangs on `arg` is never lost: also when `ctx` has ended by
+ * then. fn asks: `if (!belay_is_done(ctx)) …`. A timer keeps no reference on its context, whose handle cannot dangle.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Runs fn(arg) once, `delay` from now, never early; a delay of 0 or less means as soon as possible, BELAY_FOREVER never
- * (until belay_timer_reset). Returns the timer, which needs no close: after fn has run, or when the context
- * turns out to have ended when it is due, the handle is stale. {0} on failure: BELAY_EINVAL (a bad context, a NULL
+ * (until belay_timer_reset). Returns the timer, which needs no close: after fn has run the handle is stale. {0} on failure: BELAY_EINVAL (a bad context, a NULL
  * fn), BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM (the driver thread cannot be started). */
 belay_timer belay_timer_after(belay_ctx ctx, belay_duration delay, void (*fn)(void *arg), void *arg);
 
-/* Runs fn(arg) every `period`, first after one period, until it is stopped or the context ends. The times are the start
- * plus whole periods: they do not drift. One run at a time: times that pass while fn runs are skipped, not made up for.
+/* Runs fn(arg) every `period`, first after one period, until it is stopped or the context ends: the first run that
+ * begins after the end is the last. The times are the start plus whole periods: they do not drift. One run at a time: times
+ * that pass while fn runs are skipped, not made up for.
  * A period of 0 or less, or BELAY_FOREVER, is BELAY_EINVAL. */
 belay_timer belay_timer_every(belay_ctx ctx, belay_duration period, void (*fn)(void *arg), void *arg);
 

@@ -89,7 +89,7 @@ extension Handle {
 public func belay_remaining(_ ctx: belay_ctx) -> belay_duration {
     let handle = Handle(ctx)
     guard handle.status() == BELAY_OK else { return 0 }
-    let deadline = handle.deadline() ?? Clock.never
+    guard let deadline = handle.deadline() else { return 0 }
     if deadline == Clock.never { return Clock.never }
     let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now)
     return overflow ? Clock.never : max(left, 0)

@@ -146,7 +146,7 @@ public func belay_with_deadline_cause(
 ) -> belay_ctx {
     let cause = CauseRecord.make(code: code, message: message)
     if cause == 0 {
-        LastStatus.set(BELAY_ENOMEM)
+        LastStatus.set(Globals.pointer.pointee.forked ? BELAY_EFORK : BELAY_ENOMEM)
         return belay_ctx()
     }
     return deriveScope(parent, deadline: deadline, isPast: Clock.hasPassed(deadline), timeoutCause: cause)

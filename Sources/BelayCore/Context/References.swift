@@ -7,27 +7,27 @@ extension UnsafeMutablePointer where Pointee == Node {
     @inline(__always) func acquire(generation: UInt64) -> Bool {
         let old = pointee.references.get()
         if old >> Handle.generationShift == generation
-            && old & (References.striped | References.countMask) &- 1 < 1 << 30
+            && old & (References.striped | References.countMask) &- 1 < References.most
         {
             // Acquire: what the last owner wrote before it let go is ours to see (release in `release`).
             if pointee.references.change(old, old &+ 1) { return true }
         }
-        return acquireSlowly(generation: generation, mayAddStripes: true)
+        return acquireSlowly(generation: generation)
     }
 
-    /// The same for a caller who holds the listen lock, which adding stripes takes.
-    func acquireUnderLock(generation: UInt64) -> Bool { acquireSlowly(generation: generation, mayAddStripes: false) }
-
-    @inline(never) private func acquireSlowly(generation: UInt64, mayAddStripes: Bool) -> Bool {
+    @inline(never) private func acquireSlowly(generation: UInt64) -> Bool {
         var failures = 0
         while true {
             let old = pointee.references.get()
             guard old >> Handle.generationShift == generation, old & References.countMask != 0 else { return false }
-            if old & References.striped != 0, let answer = acquireOnStripe(generation: generation) { return answer }
-            guard old & References.countMask < 1 << 30 else { return false }
+            if old & References.striped != 0 {
+                if acquireOnStripe(generation: generation) { return true }
+            } else if old & References.countMask > References.most {
+                return false
+            }
             if pointee.references.change(old, old &+ 1) {
                 // Threads fight over the word: give it stripes. Without memory for them it stays as it is.
-                if failures > 1 && mayAddStripes { addStripes(generation: generation) }
+                if failures > 1 { addStripes(generation: generation) }
                 return true
             }
             failures += 1
@@ -43,8 +43,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// chain may be a million long.
     @inline(__always) func release() {
         if index < Root.firstFree { return }
-        let old = pointee.references.get()
-        if old & References.striped != 0 && releaseOnStripe() { return }
+        if pointee.references.get() & References.striped != 0 && releaseOnStripe() { return }
         // Release: what we wrote is seen by whoever recycles. Acquire: we may be the one.
         let count = pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
         if count & References.countMask == 0 { recycleUpwards() }
@@ -56,8 +55,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         while true {
             let parent = node(current.recycle())
             if parent.index < Root.firstFree { return }
-            let old = parent.pointee.references.get()
-            if old & References.striped != 0 && parent.releaseOnStripe() { return }
+            if parent.pointee.references.get() & References.striped != 0 && parent.releaseOnStripe() { return }
             let count = parent.pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
             if count & References.countMask != 0 { return }
             current = parent

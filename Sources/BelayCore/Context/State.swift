@@ -88,18 +88,30 @@ struct Verdict: Equatable {
 
 /// The references word: who keeps the cell from being recycled.
 ///
-/// | bits | name | means |
-/// |---|---|---|
-/// | 63–32 | generation | a reference by handle is taken only while this is the handle's |
-/// | 31 | striped | children count themselves on stripes (Stripes.swift) |
-/// | 30–0 | count | owners, children, pinned callers, registrations |
+/// | bits | name | means | set by |
+/// |---|---|---|---|
+/// | 63–32 | generation | a reference by handle is taken only while this is the handle's | +1 by the close that won, after the cancel |
+/// | 31 | striped | children count themselves on stripes (Stripes.swift) | adding stripes, under the listen lock |
+/// | 30 | extended | there is a listen record: close has to go the long way | whoever makes sure of the record, holding a reference |
+/// | 29 | closing | a close has won: no owner can be added, no other close wins | that close, in the swap that decides |
+/// | 28–0 | count | owners, children, pinned callers, registrations; while striped also `bias` | |
 ///
-/// Whoever swaps the generation on is *the* close; whoever brings the count to 0 recycles the cell. Taking is one
-/// compare-and-swap that checks the generation, so a stale handle can never revive a cell. Giving is a fetch-and-sub
-/// with release; the one that reaches 0 acquires.
+/// Whoever brings the count to 0 recycles the cell. Taking a reference is one compare-and-swap that checks the generation,
+/// so a stale handle can never revive a cell; who has a reference already, or finds the node in a list that the closer has
+/// yet to leave, may just add. Giving one up is a fetch-and-sub with release; the one that reaches 0 acquires.
+///
+/// A word that is exactly (generation, count 1) belongs to a node that is its owner's alone and was never listened to: its
+/// close is the one swap to (generation + 1, count 0).
 enum References {
     static let striped: UInt64 = 1 << 31
-    static let countMask: UInt64 = striped - 1
+    static let extended: UInt64 = 1 << 30
+    static let closing: UInt64 = 1 << 29
+    static let countMask: UInt64 = closing - 1
+    /// Part of the count while the node has stripes, so that the word cannot reach 0 while some of the references stand
+    /// elsewhere.
+    static let bias: UInt64 = 1 << 28
+    /// The most references that a node gets, well below the bias.
+    static let most: UInt64 = 1 << 27
 
     @inline(__always) static func word(generation: UInt64, count: UInt64) -> UInt64 {
         generation << Handle.generationShift | count

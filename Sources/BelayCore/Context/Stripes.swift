@@ -6,18 +6,14 @@ import Synchronization
 //
 // A stripe's word is the unit's generation (32 bits) and a signed count (32 bits): a child may be released on another
 // thread than it was derived on, so only the sum over the stripes and the word in the node means anything. Nobody needs
-// the sum while the node is open, because its owner holds it. The close then *collapses* the unit: it swaps each stripe
-// for the next generation, which turns later givers to the node's own word, and adds what it found there. A bias keeps
-// that word from reaching 0 in between. (Per-CPU references with a kill switch are a known technique; the unit's own
-// generation is what makes them safe to reach through a stale handle.)
-//
-// A stale handle may lead to a unit that by now serves another node. Then the stripe's generation does not match, or the
-// reference that was taken is a true one of that other node: it is given back as such. `owner` says whose.
+// the sum while the node is open, because its owner holds it; and a bias in the node's own word keeps that from reaching 0.
+// The close *collapses* the unit: it swaps each stripe for the next generation, which turns later givers to the node's own
+// word, adds what it found there, and takes the bias away. (Per-CPU references with a kill switch are a known technique;
+// the unit's own generation is what makes them safe to reach through a stale handle: units are used again, but a
+// generation of a unit serves one node only, once.)
 
 struct Stripe: ~Copyable {
     let word: Atomic<UInt64>
-    /// In the first stripe of a unit: the node that it serves.
-    let owner: Atomic<UInt32>
 
     static let perUnit: UInt32 = 8
 
@@ -52,28 +48,25 @@ struct StripeUnit {
     }
 }
 
-extension References {
-    /// Added while stripes are collapsed. Counts stay below it.
-    static let bias: UInt64 = 1 << 29
-}
-
 extension UnsafeMutablePointer where Pointee == Node {
     private var unit: StripeUnit? {
-        let index = pointee.listen.get()
+        let index = pointee.listen.load(ordering: .acquiring)
         guard index != 0 else { return nil }
         let unit = StripeUnit(bits: Listen.at(index).pointee.stripes.load(ordering: .acquiring))
         let limit = Region.stripes.pointee.limit.load(ordering: .acquiring)
         return unit.bits == 0 || limit < Stripe.perUnit || unit.first > limit - Stripe.perUnit ? nil : unit
     }
 
-    /// `acquire` for a node with stripes, by a caller who has nothing but a handle of that generation: nil if the unit is
-    /// not in use, and the node's own word counts.
-    @inline(never) func acquireOnStripe(generation: UInt64) -> Bool? {
-        guard let unit, unit.mine.pointee.add(1, generation: unit.generation) else { return nil }
-        // While the node is of this generation its listen record and unit were what they seemed.
-        if state.generation == generation { return true }
-        node(Stripe.at(unit.first).pointee.owner.get()).release()
-        return false
+    /// `acquire` for a node with stripes, by a caller who has nothing but a handle of that generation. False if the unit
+    /// is not in use; then the node's own word counts.
+    @inline(never) func acquireOnStripe(generation: UInt64) -> Bool {
+        guard let unit else { return false }
+        // The unit was read through a listen record that may by now be anything. If the node is still of this generation
+        // it was the right one, and adding to it succeeds only while it is.
+        guard pointee.references.load(ordering: .acquiring) >> Handle.generationShift == generation else {
+            return false
+        }
+        return unit.mine.pointee.add(1, generation: unit.generation)
     }
 
     /// Gives up a reference on a stripe; false if the unit is not in use, and the node's own word counts.
@@ -94,36 +87,35 @@ extension UnsafeMutablePointer where Pointee == Node {
         guard chain.count == Stripe.perUnit else { return Region.stripes.pointee.giveChain(chain) }
         // The words hold a generation that no unit ever had, so they cannot be counted on until they are set below.
         let next = (Stripe.at(chain.head).pointee.word.get() >> 32) &+ 1
-        Stripe.at(chain.head).pointee.owner.set(self.index)
         listen.pointee.stripes.store(next << 32 | UInt64(chain.head), ordering: .releasing)
         while true {
             let old = pointee.references.get()
-            // Closed in the meantime: the unit goes when the node does.
-            guard old >> Handle.generationShift == generation else { return }
-            if pointee.references.change(old, old | References.striped) { break }
+            // Being closed: the unit goes when the node does.
+            guard old >> Handle.generationShift == generation, old & References.closing == 0 else { return }
+            if pointee.references.change(old, (old | References.striped) &+ References.bias) { break }
         }
-        // From here on a close collapses the unit: it waits for our lock.
+        // From here on a close collapses the unit, under our lock. Until a stripe is set, the node's own word counts.
         for offset in 0..<Stripe.perUnit {
             Stripe.at(chain.head + offset).pointee.word.store(next << 32, ordering: .releasing)
         }
     }
 
     /// The close of a node with stripes: sums them into the node's own word, and takes away the bias and the owner's
-    /// reference. True when nothing is left.
-    func collapseStripes() -> Bool {
-        guard let unit else { return false }
+    /// reference. The caller has another one.
+    func collapseStripes() {
+        guard let unit else { return }
         let listen = Listen.at(pointee.listen.get())
-        var sum: Int64 = 0
+        // Stripes may wrap one by one; their sum, the true count, does not.
+        var sum: Int32 = 0
         listen.pointee.lock.lock()
         for offset in 0..<Stripe.perUnit {
             let old = Stripe.at(unit.first + offset).pointee.word.exchange(
                 (unit.generation &+ 1) << 32, ordering: .acquiringAndReleasing)
-            sum &+= Int64(Int32(truncatingIfNeeded: old))
+            sum &+= Int32(truncatingIfNeeded: old)
         }
         listen.pointee.lock.unlock()
-        let change = UInt64(bitPattern: sum) &- References.bias &- 1
-        let count = pointee.references.wrappingAdd(change, ordering: .acquiringAndReleasing).newValue
-        return count & References.countMask == 0
+        let change = UInt64(bitPattern: Int64(sum)) &- References.bias &- 1
+        pointee.references.wrappingAdd(change, ordering: .acquiringAndReleasing)
     }
 }
 

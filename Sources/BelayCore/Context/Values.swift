@@ -35,7 +35,7 @@ enum KeyTrie {
         var cell = node.pointee.trie.get()
         let hash = hash(key)
         var shift = topShift
-        while cell != 0 && cell < Region.records.pointee.limit.get() {
+        while cell != 0 && cell < Region.records.pointee.limit.load(ordering: .acquiring) {
             let entry = slot(cell, hash, shift).pointee.get()
             if entry & deeper == 0 {
                 if entry == 0 || entry >= Region.contexts.pointee.limit.get() { return 0 }

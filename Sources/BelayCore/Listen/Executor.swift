@@ -24,7 +24,9 @@ struct Executor: ~Copyable {
     private let signal: Atomic<UInt32>
     /// When the driver is to look after the queue. 0 before the first use means nothing is to be watched.
     private let watchAt: Atomic<Int64>
-    /// The host's executor: its submit function and what it wants with it.
+    /// Threads that the pool keeps busy without being asked for more; 0 until it is known.
+    private let width: Atomic<UInt32>
+    /// Under the lock: the host's executor, its submit function and what it wants with it.
     private let hostSubmit: Atomic<UInt>
     private let hostSelf: Atomic<UInt>
 
@@ -40,13 +42,27 @@ struct Executor: ~Copyable {
     /// Has a queued task run soon.
     static func submit(_ task: UnsafeMutablePointer<Task>) {
         let globals = Globals.pointer
-        let host = globals.pointee.executor.hostSubmit.load(ordering: .acquiring)
-        if let host = UnsafeRawPointer(bitPattern: host) {
-            let own = UnsafeMutableRawPointer(bitPattern: globals.pointee.executor.hostSelf.get())
-            unsafeBitCast(host, to: Submit.self)(own, { Executor.run($0) }, task)
+        let (host, own) = globals.pointee.executor.host()
+        if let host {
+            host(own, { Executor.run($0) }, task)
         } else {
             globals.pointee.executor.enqueue(task)
         }
+    }
+
+    /// Function and argument belong together, so they are read together.
+    private borrowing func host() -> (Submit?, UnsafeMutableRawPointer?) {
+        lock.lock()
+        defer { lock.unlock() }
+        let submit = UnsafeRawPointer(bitPattern: hostSubmit.get())
+        return (unsafeBitCast(submit, to: Submit?.self), UnsafeMutableRawPointer(bitPattern: hostSelf.get()))
+    }
+
+    borrowing func setHost(_ submit: UInt, _ own: UInt) {
+        lock.lock()
+        hostSubmit.set(submit)
+        hostSelf.set(own)
+        lock.unlock()
     }
 
     private static func run(_ raw: UnsafeMutableRawPointer?) {
@@ -58,24 +74,19 @@ struct Executor: ~Copyable {
         }
     }
 
-    static func setHost(_ submit: UInt, _ own: UInt) {
-        let globals = Globals.pointer
-        globals.pointee.executor.hostSelf.set(own)
-        globals.pointee.executor.hostSubmit.store(submit, ordering: .releasing)
-    }
-
     // MARK: the pool
 
     private borrowing func enqueue(_ task: UnsafeMutablePointer<Task>) {
         let index = task.index
         task.pointee.entry.next.set(0)
+        if width.get() == 0 { width.set(max(belaycore_processors(), 2)) }
         lock.lock()
         if tail.get() == 0 { head.set(index) } else { Task.at(tail.get()).pointee.entry.next.set(index) }
         tail.set(index)
         let isFree = idle.get() > called.get()
         if isFree { called.set(called.get() + 1) }
         let all = threads.get()
-        let start = !isFree && all < max(belaycore_processors(), 2)
+        let start = !isFree && all < width.get()
         if start { threads.set(all + 1) }
         let watch = !isFree && !start && watchAt.get() == 0
         if watch { beginWatch() }
@@ -95,7 +106,10 @@ struct Executor: ~Copyable {
         lock.lock()
         threads.set(threads.get() - 1)
         let alone = threads.get() == 0
+        let watch = !alone && head.get() != 0 && watchAt.get() == 0
+        if watch { beginWatch() }
         lock.unlock()
+        if watch { Executor.hastenWatch() }
         while alone, let task = take() { Executor.run(task) }
     }
 
@@ -159,9 +173,13 @@ struct Executor: ~Copyable {
         return at == 0 ? Clock.never : at
     }
 
-    /// Should the driver not start, the pool stays at a thread per processor.
+    /// Should the driver not start, the pool stays as it is until the next task comes.
     private static func hastenWatch() {
-        if Driver.start() == BELAY_OK { Driver.hasten(nextWatch) }
+        if Driver.start() == BELAY_OK {
+            Driver.hasten(nextWatch)
+        } else {
+            Globals.pointer.pointee.executor.watchAt.store(0, ordering: .sequentiallyConsistent)
+        }
     }
 
     /// By the driver: adds a thread if the queue has not moved since the last look.
@@ -188,11 +206,11 @@ struct Executor: ~Copyable {
 @_cdecl("belay_set_executor") @implementation
 public func belay_set_executor(_ executor: UnsafePointer<belay_executor>?) -> belay_status {
     guard let executor else {
-        Executor.setHost(0, 0)
+        Globals.pointer.pointee.executor.setHost(0, 0)
         return BELAY_OK
     }
     guard let submit = executor.pointee.submit else { return BELAY_EINVAL }
-    Executor.setHost(
+    Globals.pointer.pointee.executor.setHost(
         UInt(bitPattern: unsafeBitCast(submit, to: UnsafeRawPointer.self)), UInt(bitPattern: executor.pointee.`self`))
     return BELAY_OK
 }

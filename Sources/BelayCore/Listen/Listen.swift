@@ -48,8 +48,17 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// The listen record; the node has one and is kept alive by the caller.
     @inline(__always) var listen: UnsafeMutablePointer<Listen> { Listen.at(pointee.listen.load(ordering: .acquiring)) }
 
-    /// The index of the listen record, made if need be; nil when there is no memory. The caller holds a reference.
+    /// The index of the listen record, made if need be; nil when there is no memory. The caller holds a reference; before
+    /// it lets go of that, the references word says that there is a record.
     func ensureListen() -> UInt32? {
+        guard let index = findOrMakeListen() else { return nil }
+        if pointee.references.get() & References.extended == 0 {
+            pointee.references.bitwiseOr(References.extended, ordering: .acquiringAndReleasing)
+        }
+        return index
+    }
+
+    private func findOrMakeListen() -> UInt32? {
         let present = pointee.listen.load(ordering: .acquiring)
         if present != 0 { return present }
         guard let thread = Thread.current else { return nil }

@@ -34,7 +34,7 @@ enum Registration {
             return reg
         }
         let scope = node(scopeIndex)
-        let failure = join(scope, task)
+        let failure = join(scope, task, Task.word(generation, Kind.registration, flags | Task.pending))
         pinned.release()
         return failure == BELAY_OK ? reg : fail(failure)
     }
@@ -44,8 +44,9 @@ enum Registration {
         return belay_reg()
     }
 
-    /// Puts a pending task into the list of its scope, or dispatches it if the scope is done. The task is freed on failure.
-    private static func join(_ scope: NodePointer, _ task: UnsafeMutablePointer<Task>) -> belay_status {
+    /// Puts a pending task into the list of its scope, or dispatches it if the scope is done. `born` is its state word. The
+    /// task is freed on failure.
+    private static func join(_ scope: NodePointer, _ task: UnsafeMutablePointer<Task>, _ born: UInt64) -> belay_status {
         // The registration's own reference.
         scope.retain()
         let status = scope.attach()
@@ -61,8 +62,8 @@ enum Registration {
         let clock = scope.pointee.clock.get()
         let armed = clock == 0 ? BELAY_OK : Shard.arm(node(clock))
         if armed == BELAY_OK { return BELAY_OK }
-        // Nobody would tell it of the deadline. If it has not begun, it never will.
-        return stop(task, task.pointee.state.get()) == BELAY_STOP_PREVENTED ? armed : BELAY_OK
+        // Nobody would tell it of the deadline. If it has not begun, it never will; else the cell may be another's.
+        return stop(task, born) == BELAY_STOP_PREVENTED ? armed : BELAY_OK
     }
 
     // MARK: the end has come

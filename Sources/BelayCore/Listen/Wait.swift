@@ -7,10 +7,14 @@ import Synchronization
 // So waiting arms nothing and starts no thread. It attaches the scope, for cancels to be pushed to.
 
 extension Listen {
-    /// No wake-up is lost: a waiter sets the mark (2), then looks at the verdict, then sleeps while the word is 2; a push
-    /// puts the verdict in, then looks at the mark, and where it is set makes it 1 and wakes. Mark and verdict are
-    /// sequentially consistent on both sides, so a waiter that misses the verdict is seen by the push.
-    borrowing func markSleeper() { sleep.store(2, ordering: .sequentiallyConsistent) }
+    /// No wake-up is lost: a waiter sets the mark (0 to 2), then looks at the verdict, then sleeps while the word is 2; a
+    /// push puts the verdict in, then looks at the mark, and where it is set makes it 1 and wakes. Mark and verdict are
+    /// sequentially consistent on both sides, so a waiter that misses the verdict is seen by the push. A 1 stays: with
+    /// two waiters, the later one's mark must not put an earlier one to sleep that the push believes awake.
+    borrowing func markSleeper() {
+        _ = sleep.compareExchange(expected: 0, desired: 2, ordering: .sequentiallyConsistent)
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
 
     borrowing func wakeSleepers() {
         if sleep.load(ordering: .sequentiallyConsistent) == 0 { return }

@@ -56,6 +56,7 @@ struct Region: ~Copyable {
     /// A chain of free cells: one that was given back, or `length` fresh ones side by side (fewer when memory runs out);
     /// nil when there is none.
     @inline(never) borrowing func takeChain(length: UInt32 = Magazine.capacity) -> Chain? {
+        if Globals.pointer.pointee.forked { return nil }
         lock.lock()
         defer { lock.unlock() }
         let head = depot.get()
@@ -112,7 +113,7 @@ struct Region: ~Copyable {
     /// Takes as much address space as indices can reach, or as much as the system grants.
     private borrowing func reserve() -> Bool {
         var cells = UInt(1) << UInt(Handle.indexBits)
-        while cells >= 1 << 8 {
+        while cells >= 1 << 12 {
             if let address = belaycore_reserve(Int(cells) * Region.cellBytes) {
                 reserved.set(UInt32(cells))
                 // Index 0 means "none" everywhere, and the first few are kept for the roots.
@@ -129,11 +130,12 @@ struct Region: ~Copyable {
         return false
     }
 
-    /// Doubles what is committed, from 64 KiB to steps of 4 MiB.
+    /// Doubles what is committed, in steps from 64 KiB (a page, wherever we run) to 4 MiB.
     private borrowing func commit(_ needed: UInt32) -> Bool {
         let now = committed.get()
-        let step = min(max(now, 1 << 10), 1 << 16)
-        var target = min(max(now &+ step, needed), reserved.get())
+        let unit: UInt32 = 1 << 10
+        let least = min((needed + unit - 1) & ~(unit - 1), reserved.get())
+        var target = min(max(now &+ min(max(now, unit), unit << 6), least), reserved.get())
         while true {
             let start = UInt(now) * UInt(Region.cellBytes)
             let bytes = UInt(target - now) * UInt(Region.cellBytes)
@@ -142,8 +144,6 @@ struct Region: ~Copyable {
                 committed.set(target)
                 return true
             }
-            // The least that may do is a page.
-            let least = min((needed + 63) & ~63, reserved.get())
             if target == least { return false }
             target = least
         }

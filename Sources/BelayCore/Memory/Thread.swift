@@ -36,6 +36,8 @@ struct Thread: ~Copyable {
 
     @inline(never) private static func enlist() -> UnsafeMutablePointer<Thread>? {
         let globals = Globals.pointer
+        // In the child of a fork the lock may be held by a thread that is not there.
+        if globals.pointee.forked { return nil }
         globals.pointee.threadLock.lock()
         var record = UnsafeMutablePointer<Thread>(bitPattern: globals.pointee.idleThreads.get())
         if let found = record {
@@ -62,6 +64,8 @@ struct Thread: ~Copyable {
     /// destructor call in here again, the thread gets another record and this runs once more.
     fileprivate static func retire(_ record: UnsafeMutablePointer<Thread>) {
         belaycore_set_thread(nil)
+        // A callback that left by pthread_exit never came back to take its frame off.
+        record.pointee.running = 0
         if Globals.pointer.pointee.forked { return }
         record.pointee.contexts.empty(Region.contexts.pointee)
         record.pointee.tasks.empty(Region.tasks.pointee)

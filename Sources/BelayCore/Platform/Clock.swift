@@ -8,8 +8,9 @@ enum Clock {
 
     @inline(__always) static var now: Int64 { belaycore_now() }
 
-    /// How far the coarse clock may be behind: ten milliseconds is one step of a kernel that ticks 100 times a second.
-    private static let coarseLag: Int64 = 10_000_000
+    /// How far the coarse clock may be behind: five steps of a kernel that ticks 100 times a second, so that neither a
+    /// late tick nor a virtual machine that lost its processor for a moment makes it lie.
+    private static let coarseLag: Int64 = 50_000_000
 
     /// Whether `instant` has passed. Exact, and yet cheap while the instant is far off: the coarse clock is a quarter of
     /// the exact one's cost and never ahead of it, so only its last steps before the instant need the exact one.

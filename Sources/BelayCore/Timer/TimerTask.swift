@@ -3,7 +3,7 @@ import CBelay
 import Synchronization
 
 /// Timers of their own: a task with its entry in a wheel. The context is kept as a handle, without a reference: a handle
-/// cannot dangle, so "has it ended?" can be asked when the time has come.
+/// cannot dangle, so a periodic timer can ask before each run whether it is to be the last.
 enum TimerTask {
     static func add(
         _ ctx: belay_ctx, _ delay: Int64, period: Int64, _ function: Registration.Function?,
@@ -25,7 +25,7 @@ enum TimerTask {
         let task = Task.at(index)
         task.pointee.link.set(record)
         task.pointee.context.set(ctx.bits)
-        let expiry = Clock.after(delay)
+        let expiry = Clock.after(max(delay, 0))
         let number = Shard.mine
         let shard = Shard.at(number)
         shard.pointee.lock.lock()
@@ -71,20 +71,15 @@ enum TimerTask {
 
     // MARK: its time has come
 
-    /// By the driver, for a task that it has claimed. Under a context that has ended nothing runs.
-    static func fire(_ index: UInt32) {
-        let task = Task.at(index)
-        if Handle(bits: task.pointee.context.get()).status() == BELAY_OK {
-            Executor.submit(task)
-        } else {
-            free(task)
-        }
-    }
+    /// By the driver, for a task that it has claimed.
+    static func fire(_ index: UInt32) { Executor.submit(Task.at(index)) }
 
     static func run(_ task: UnsafeMutablePointer<Task>) {
         guard task.pointee.change(Task.queued, to: Task.running) else { return free(task) }
+        // Asked before the run, so that the last run is one that could see the end.
+        let isLast = period(task) == 0 || Handle(bits: task.pointee.context.get()).status() != BELAY_OK
         task.call()
-        if period(task) == 0 || !rearm(task) { free(task) }
+        if isLast || !rearm(task) { free(task) }
     }
 
     /// Puts a periodic timer back for its next time that is not past. False if it was stopped meanwhile.
@@ -175,7 +170,7 @@ enum TimerTask {
     }
 
     static func reset(_ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ delay: Int64) -> belay_status {
-        let expiry = Clock.after(delay)
+        let expiry = Clock.after(max(delay, 0))
         let hasten: Bool? = whilePending(task, handle) { number in
             if task.pointee.entry.isInWheel { Shard.wheel(number).remove(task.index | WheelSpace.second) }
             return place(task.index, at: expiry, in: number)
