@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The programs: each of cexamples/*.c and Tests/c/test_*.c is one, and a ctest of the same name.
+
+set(BELAY_TEST_TIMEOUT 600 CACHE STRING "Seconds after which ctest gives a test up")
+
+function(belay_program source)
+  cmake_path(GET source STEM name)
+  add_executable(${name} "${source}")
+  target_link_libraries(${name} PRIVATE Belay::belay belay_settings)
+  set_target_properties(${name} PROPERTIES C_EXTENSIONS ON)
+endfunction()
+
+function(belay_test name label)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${BELAY_TEST_TIMEOUT})
+endfunction()
+
+if(BELAY_BUILD_EXAMPLES)
+  file(GLOB _belay_examples CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cexamples/*.c")
+  foreach(_belay_source IN LISTS _belay_examples)
+    belay_program("${_belay_source}")
+    cmake_path(GET _belay_source STEM _belay_name)
+    if(NOT _belay_name STREQUAL "server") # scripts/demo drives it
+      belay_test(${_belay_name} example)
+    endif()
+  endforeach()
+endif()
+
+if(BELAY_BUILD_TESTS)
+  file(GLOB _belay_tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/Tests/c/test_*.c")
+  if(BELAY_SANITIZE) # a sanitized library cannot be loaded later
+    list(FILTER _belay_tests EXCLUDE REGEX test_dlopen)
+  endif()
+  foreach(_belay_source IN LISTS _belay_tests)
+    belay_program("${_belay_source}")
+    cmake_path(GET _belay_source STEM _belay_name)
+    belay_test(${_belay_name} test)
+  endforeach()
+
+  if(TARGET test_dlopen)
+    add_dependencies(test_dlopen belay_shared)
+    target_compile_definitions(test_dlopen PRIVATE "BELAY_LIBRARY=\"$<TARGET_FILE:belay_shared>\"")
+    target_link_libraries(test_dlopen PRIVATE ${CMAKE_DL_LIBS})
+  endif()
+
+  # A program with the normal Swift runtime that links libbelay.a.
+  set(_belay_source "${PROJECT_SOURCE_DIR}/Tests/c/test_normal_swift.swift")
+  set(_belay_program "${CMAKE_CURRENT_BINARY_DIR}/test_normal_swift")
+  add_custom_command(OUTPUT "${_belay_program}"
+    COMMAND "${BELAY_SWIFTC}" -swift-version 6 -parse-as-library -O -g -I "${PROJECT_SOURCE_DIR}/include"
+      -module-cache-path "${CMAKE_CURRENT_BINARY_DIR}/swift-modules"
+      $<$<BOOL:${BELAY_SANITIZE}>:-sanitize=${BELAY_SANITIZE}$<SEMICOLON>-use-ld=lld>
+      "${_belay_source}" "$<TARGET_FILE:belay_static>" -o "${_belay_program}"
+    DEPENDS "${_belay_source}" belay_static
+    COMMENT "Compiling test_normal_swift" COMMAND_EXPAND_LISTS VERBATIM)
+  add_custom_target(normal_swift ALL DEPENDS "${_belay_program}")
+  add_test(NAME test_normal_swift COMMAND "${_belay_program}")
+  set_tests_properties(test_normal_swift PROPERTIES LABELS test TIMEOUT ${BELAY_TEST_TIMEOUT})
+endif()
