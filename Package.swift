@@ -5,7 +5,7 @@ import PackageDescription
 let package = Package(
     name: "Belay",
     products: [
-        .library(name: "BelayCore", targets: ["BelayCore"])
+        .library(name: "Belay", targets: ["Belay"])
     ],
     targets: [
         // The C header, and the little that Swift cannot say.
@@ -13,8 +13,8 @@ let package = Package(
             name: "CBelay",
             path: ".",
             exclude: [
-                ".ci", "Benchmarks", "Examples", "Sources/Belay", "Sources/BelayCore", "Tests", "cexamples", "cmake",
-                "docs", "scripts", "CMakeLists.txt", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
+                ".ci", "Examples", "Sources/Belay", "Sources/BelayCore", "Tests", "cexamples", "cmake",
+                "scripts", "CMakeLists.txt", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
                 "README.md",
             ],
             sources: ["Sources/CBelay"],
@@ -22,7 +22,11 @@ let package = Package(
         ),
         // The runtime. CMake compiles the same sources in Embedded Swift for C programs.
         .target(name: "BelayCore", dependencies: ["CBelay"]),
+        // The Swift API.
+        .target(name: "Belay", dependencies: ["BelayCore", "CBelay"]),
         .testTarget(name: "BelayCoreTests", dependencies: ["BelayCore", "CBelay"]),
+        .testTarget(name: "BelayTests", dependencies: ["Belay"]),
+        .executableTarget(name: "story", dependencies: ["Belay"], path: "Examples/story"),
     ],
     swiftLanguageModes: [.v6]
 )

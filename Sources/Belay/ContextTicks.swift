@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+
+/// Regular instants for as long as a context lives: what ``Context/ticks(every:)`` returns.
+///
+/// Each loop counts from its own start: the first element comes after one period, and the times are the start plus
+/// whole periods. Elements that pass while the loop's body runs are skipped, not made up for. The sequence ends when
+/// the context does, or when the task is cancelled; ``Context/error`` tells. It has no timer while nobody waits for the
+/// next element.
+public struct ContextTicks: AsyncSequence, Sendable {
+    /// The instant that was planned. It has passed when the element arrives.
+    public typealias Element = SuspendingClock.Instant
+    public typealias Failure = Never
+
+    let context: Context
+    let period: Duration
+
+    public func makeAsyncIterator() -> Iterator {
+        Iterator(context: context, period: period.belayNanoseconds, last: belay_now())
+    }
+
+    /// One loop over the ticks. Not `Sendable`: it belongs to its task.
+    public struct Iterator: AsyncIteratorProtocol {
+        let context: Context
+        let period: belay_duration
+        var last: belay_instant
+
+        /// Waits for the next tick. Stays on the caller's actor.
+        public mutating func next(isolation: isolated (any Actor)? = #isolation) async -> SuspendingClock.Instant? {
+            let next = nextInstant(after: last, every: period)
+            do throws(ContextError) {
+                try await context.sleep(until: Context(belay_with_deadline(context.handle, next)))
+            } catch {
+                return nil
+            }
+            last = next
+            return SuspendingClock.Instant(monotonicNanoseconds: next)
+        }
+    }
+}

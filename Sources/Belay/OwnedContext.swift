@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+
+/// Owns a context whose life fits no scope: a connection's, a session's, one that an object keeps.
+///
+/// ```swift
+/// final class Session {
+///     private let life = OwnedContext(timeout: .seconds(3600), parent: .background)
+///     func serve() async { await Context.$current.withValue(life.context) { … } }
+/// }   // the session's end is the end of all its work
+/// ```
+///
+/// It is closed exactly once: by ``close()`` or at the end of its life, whichever happens first. Closing cancels what
+/// can be cancelled. Cannot be copied; ``context`` can, and reads as done afterwards.
+///
+/// None of the initialisers fails: what could not be made is a context that reads as done, with
+/// ``ContextError/unavailable(_:)``.
+public struct OwnedContext: ~Copyable, Sendable {
+    /// The context. Pass it on freely; it does not keep itself open.
+    public let context: Context
+
+    /// A child of `parent` that ends when it is cancelled or closed or when `parent` ends, whichever happens first.
+    public init(parent: Context = .current) {
+        context = parent.makeCancel()
+    }
+
+    /// The same, and `timeout` from now at the latest. See `withTimeout` for the parameters.
+    public init(timeout: Duration, cause: ContextCause? = nil, parent: Context = .current) {
+        context = parent.makeTimeout(timeout, cause)
+    }
+
+    /// The same, and at `deadline` at the latest. See `withDeadline` for the parameters.
+    public init(deadline: SuspendingClock.Instant, cause: ContextCause? = nil, parent: Context = .current) {
+        context = parent.makeDeadline(deadline, cause)
+    }
+
+    /// The same, for an instant of the clock that runs on while the machine sleeps; see `withDeadline` for what that
+    /// means.
+    @_disfavoredOverload
+    public init(deadline: ContinuousClock.Instant, cause: ContextCause? = nil, parent: Context = .current) {
+        context = parent.makeDeadline(deadline, cause)
+    }
+
+    /// A child of `parent` that carries `value` for `key`; `nil` hides the parent's. Closing it ends nothing.
+    public init<K: ContextKey>(_ key: K.Type, _ value: K.Value?, parent: Context = .current) {
+        context = parent.makeValue(key, value)
+    }
+
+    /// A context with the values of `parent` that does not end with it: never done, no deadline, no cause.
+    public init(withoutCancel parent: Context) {
+        context = parent.makeWithoutCancel()
+    }
+
+    /// Takes over a context that C code made and whose `belay_close` is now this owner's.
+    public init(adopting handle: belay_ctx) {
+        context = Context(handle)
+    }
+
+    /// One more owner of a context that somebody else owns, so that it stays open for this one too. The last of them to
+    /// close cancels it.
+    ///
+    /// - Throws: ``ContextError/unavailable(_:)`` if it was closed, or never was.
+    public init(retaining context: Context) throws(ContextError) {
+        let status = belay_retain(context.handle)
+        guard status == BELAY_OK else { throw .unavailable(ContextCause(status)) }
+        self.context = context
+    }
+
+    /// Cancels the context if it is live, and gives it up. When this returns everything derived from it reads as done,
+    /// and inline callbacks and the release of values that nobody can see any more are over.
+    public consuming func close() {}  // deinit
+
+    /// Gives up ownership without closing, for C code that calls `belay_close`.
+    public consuming func take() -> belay_ctx {
+        let handle = context.handle
+        discard self
+        return handle
+    }
+
+    deinit { context.close() }
+}

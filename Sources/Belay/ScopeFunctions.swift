@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The scope functions of Context, derived from Context.current.
+
+/// Runs `body` with a child of ``Context/current`` that can be cancelled.
+///
+/// The same as `Context.current.withCancel`, which has the contract.
+@inlinable
+public func withCancel<R: ~Copyable, E: Error>(
+    _ body: (Context) throws(E) -> R
+) throws(E) -> R {
+    try Context.current.withCancel(body)
+}
+
+/// The `async` form: `Context.current.withCancel`, on the caller's actor. Cancelling the task cancels the child.
+@inlinable
+public nonisolated(nonsending) func withCancel<R: ~Copyable, E: Error>(
+    _ body: nonisolated(nonsending) (Context) async throws(E) -> R
+) async throws(E) -> R {
+    try await Context.current.withCancel(body)
+}
+
+/// Runs `body` with a child of ``Context/current`` that ends `timeout` from now at the latest.
+///
+/// The same as `Context.current.withTimeout`, which has the contract.
+@inlinable
+public func withTimeout<R: ~Copyable, E: Error>(
+    _ timeout: Duration,
+    cause: ContextCause? = nil,
+    _ body: (Context) throws(E) -> R
+) throws(E) -> R {
+    try Context.current.withTimeout(timeout, cause: cause, body)
+}
+
+/// The `async` form: `Context.current.withTimeout`, on the caller's actor. Cancelling the task cancels the child.
+@inlinable
+public nonisolated(nonsending) func withTimeout<R: ~Copyable, E: Error>(
+    _ timeout: Duration,
+    cause: ContextCause? = nil,
+    _ body: nonisolated(nonsending) (Context) async throws(E) -> R
+) async throws(E) -> R {
+    try await Context.current.withTimeout(timeout, cause: cause, body)
+}
+
+/// Runs `body` with a child of ``Context/current`` that ends at `deadline` at the latest.
+///
+/// The same as `Context.current.withDeadline`, which has the contract.
+@inlinable
+public func withDeadline<R: ~Copyable, E: Error>(
+    _ deadline: SuspendingClock.Instant,
+    cause: ContextCause? = nil,
+    _ body: (Context) throws(E) -> R
+) throws(E) -> R {
+    try Context.current.withDeadline(deadline, cause: cause, body)
+}
+
+/// The `async` form: `Context.current.withDeadline`, on the caller's actor. Cancelling the task cancels the child.
+@inlinable
+public nonisolated(nonsending) func withDeadline<R: ~Copyable, E: Error>(
+    _ deadline: SuspendingClock.Instant,
+    cause: ContextCause? = nil,
+    _ body: nonisolated(nonsending) (Context) async throws(E) -> R
+) async throws(E) -> R {
+    try await Context.current.withDeadline(deadline, cause: cause, body)
+}
+
+/// Runs `body` with a child of ``Context/current`` that ends when `ContinuousClock` reaches `deadline`.
+///
+/// The same as `Context.current.withDeadline`, which has the contract.
+@_disfavoredOverload
+@inlinable
+public func withDeadline<R: ~Copyable, E: Error>(
+    _ deadline: ContinuousClock.Instant,
+    cause: ContextCause? = nil,
+    _ body: (Context) throws(E) -> R
+) throws(E) -> R {
+    try Context.current.withDeadline(deadline, cause: cause, body)
+}
+
+/// The `async` form: `Context.current.withDeadline`, on the caller's actor. Cancelling the task cancels the child.
+@_disfavoredOverload
+@inlinable
+public nonisolated(nonsending) func withDeadline<R: ~Copyable, E: Error>(
+    _ deadline: ContinuousClock.Instant,
+    cause: ContextCause? = nil,
+    _ body: nonisolated(nonsending) (Context) async throws(E) -> R
+) async throws(E) -> R {
+    try await Context.current.withDeadline(deadline, cause: cause, body)
+}
+
+/// Runs `body` with a child of ``Context/current`` that carries `value` for `key`.
+///
+/// The same as `Context.current.withValue`, which has the contract.
+@inlinable
+public func withValue<K: ContextKey, R: ~Copyable, E: Error>(
+    _ key: K.Type,
+    _ value: K.Value?,
+    _ body: (Context) throws(E) -> R
+) throws(E) -> R {
+    try Context.current.withValue(key, value, body)
+}
+
+/// The `async` form: `Context.current.withValue`, on the caller's actor.
+@inlinable
+public nonisolated(nonsending) func withValue<K: ContextKey, R: ~Copyable, E: Error>(
+    _ key: K.Type,
+    _ value: K.Value?,
+    _ body: nonisolated(nonsending) (Context) async throws(E) -> R
+) async throws(E) -> R {
+    try await Context.current.withValue(key, value, body)
+}
+
+/// Runs `body` with the values of ``Context/current``, and without its end.
+///
+/// The same as `Context.current.withoutCancel`, which has the contract.
+@inlinable
+public func withoutCancel<R: ~Copyable, E: Error>(
+    _ body: (Context) throws(E) -> R
+) throws(E) -> R {
+    try Context.current.withoutCancel(body)
+}
+
+/// The `async` form: `Context.current.withoutCancel`, on the caller's actor.
+@inlinable
+public nonisolated(nonsending) func withoutCancel<R: ~Copyable, E: Error>(
+    _ body: nonisolated(nonsending) (Context) async throws(E) -> R
+) async throws(E) -> R {
+    try await Context.current.withoutCancel(body)
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+import Belay
+import CBelay
+import Testing
+
+extension BelayTests {
+    @Suite("errors and causes")
+    struct Errors {
+        @Test func messagesAreCutBetweenCharacters() {
+            withCancel { ctx in
+                ctx.cancel(code: 1, message: String(repeating: "é", count: 40))
+                #expect(ctx.cause?.message == String(repeating: "é", count: 27))
+            }
+            withCancel { ctx in
+                ctx.cancel(code: 1, message: String(repeating: "x", count: 55))
+                #expect(ctx.cause?.message.utf8.count == 55)
+            }
+            withCancel { ctx in
+                ctx.cancel(code: 1, message: String(repeating: "x", count: 56))
+                #expect(ctx.cause?.message.utf8.count == 55)
+            }
+        }
+
+        @Test func messagesEndAtANul() {
+            withCancel { ctx in
+                ctx.cancel(code: 1, message: "one\0two")
+                #expect(ctx.cause?.message == "one")
+            }
+        }
+
+        @Test(arguments: [Int64.min, -1, 0, 1, 17, .max])
+        func anyCodeIsKept(_ code: Int64) {
+            withCancel { ctx in
+                ctx.cancel(code: code, message: "")
+                #expect(ctx.error == .cancelled(ContextCause(code: code, message: "")))
+            }
+        }
+
+        @Test func aCancelWithoutACauseHasTheStatusAndItsText() {
+            withCancel { ctx in
+                ctx.cancel()
+                #expect(ctx.cause?.code == Int64(BELAY_CANCELED.rawValue))
+                #expect(ctx.cause?.message == String(cString: belay_status_string(BELAY_CANCELED)))
+                #expect("\(ctx.error!)" == "cancelled")
+            }
+        }
+
+        @Test func theTasksCauseIsToldByItsCode() {
+            withCancel { ctx in
+                ctx.cancel(.taskCancelled)
+                #expect(ctx.error == .taskCancelled)
+                #expect(ctx.cause == .taskCancelled)
+                #expect(ctx.cause?.message == "task cancelled")
+            }
+            // A deadline that carries that code is a deadline all the same.
+            withTimeout(.zero, cause: .taskCancelled) { #expect($0.error == .deadlineExceeded(.taskCancelled)) }
+        }
+
+        @Test func errorsDescribeThemselves() {
+            let cause = ContextCause(code: 499, message: "client hung up")
+            #expect("\(ContextError.cancelled(cause))" == "cancelled: client hung up (499)")
+            #expect("\(ContextError.deadlineExceeded(cause))" == "deadline exceeded: client hung up (499)")
+            #expect("\(ContextError.taskCancelled)" == "task cancelled")
+            #expect("\(ContextError.unavailable(cause))" == "unavailable: client hung up (499)")
+            #expect("\(ContextCause(code: 3, message: ""))" == "(3)")
+            withTimeout(.zero) { #expect("\($0.error!)" == "deadline exceeded") }
+        }
+
+        @Test func errorAndCauseAgreeWhileAnotherThreadCloses() async {
+            for _ in 0..<500 {
+                let owner = OwnedContext(parent: .background)
+                let ctx = owner.context
+                async let reader = onThread {
+                    var seen: Set<ContextError> = []
+                    while true {
+                        guard let error = ctx.error else { continue }
+                        seen.insert(error)
+                        if error.isUnavailable { return seen }
+                    }
+                }
+                ctx.cancel(code: 5, message: "five")
+                owner.close()
+                for error in await reader {
+                    switch error {
+                    case .cancelled(let cause): #expect(cause == ContextCause(code: 5, message: "five"))
+                    case .unavailable(let cause): #expect(cause.code == Int64(BELAY_ESTALE.rawValue))
+                    default: Issue.record("\(error)")
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Testing
+
+@testable import Belay
+
+extension BelayTests {
+    @Suite("durations, instants and clocks")
+    struct Time {
+        private static let conversions: [(Duration, Int64)] = [
+            (.zero, 0),
+            (.nanoseconds(1), 1),
+            (.nanoseconds(-1), -1),
+            (.milliseconds(100), 100_000_000),
+            (.seconds(1) + .nanoseconds(1), 1_000_000_001),
+            (Duration(secondsComponent: 0, attosecondsComponent: 1), 1),
+            (Duration(secondsComponent: 0, attosecondsComponent: 1_000_000_001), 2),
+            (Duration(secondsComponent: 0, attosecondsComponent: -1), 0),
+            (Duration(secondsComponent: -1, attosecondsComponent: -1), -1_000_000_000),
+            (.nanoseconds(Int64.max), .max),
+            (.nanoseconds(Int64.max - 1), .max - 1),
+            (.nanoseconds(Int64.max - 1) + Duration(secondsComponent: 0, attosecondsComponent: 1), .max),
+            (.nanoseconds(Int64.max) + .nanoseconds(1), .max),
+            (.seconds(Int64.max), .max),
+            (.seconds(Int64.max) + .seconds(Int64.max), .max),
+            (.nanoseconds(Int64.min), .min),
+            (.nanoseconds(Int64.min + 1), .min + 1),
+            (.seconds(Int64.min), .min),
+            (.seconds(Int64.min) + .seconds(Int64.min), .min),
+        ]
+
+        @Test(arguments: conversions)
+        func nanosecondsSaturateAndRoundUp(_ duration: Duration, _ nanoseconds: Int64) {
+            #expect(duration.belayNanoseconds == nanoseconds)
+        }
+
+        @Test func suspendingClockIsTheRuntimesClock() {
+            let before = belay_now()
+            let now = SuspendingClock.now.monotonicNanoseconds
+            #expect(before <= now)
+            #expect(now <= belay_now())
+        }
+
+        @Test(arguments: [0, 1, 1_234_567_890_123, Int64.max - 1, Int64.max])
+        func instantsSurviveTheRoundTrip(_ nanoseconds: Int64) {
+            #expect(SuspendingClock.Instant(monotonicNanoseconds: nanoseconds).monotonicNanoseconds == nanoseconds)
+        }
+
+        @Test func suspendingDeadlinesAreExact() {
+            let deadline = SuspendingClock.now + .seconds(100)
+            withDeadline(deadline) { #expect($0.deadline == deadline) }
+        }
+
+        @Test func continuousDeadlinesAreTakenAsTheTimeUntilThen() {
+            let before = SuspendingClock.now
+            let deadline = ContinuousClock.now + .seconds(100)
+            withDeadline(deadline) { ctx in
+                #expect(ctx.deadline! >= before + .seconds(100))
+                // Whatever the two clocks differ by, the time left is what the continuous one says, and not less.
+                #expect(ctx.remaining! <= .seconds(100))
+                #expect(ctx.remaining! >= ContinuousClock.now.duration(to: deadline))
+            }
+        }
+
+        @Test func aBareNowMeansTheRuntimesClock() {
+            let before = SuspendingClock.now
+            withDeadline(.now + .seconds(5)) { #expect($0.deadline! >= before + .seconds(5)) }
+        }
+
+        @Test func periodsDoNotDriftAndSkipWhatHasPassed() {
+            let now = belay_now()
+            #expect(nextInstant(after: now, every: 3_600_000_000_000) == now + 3_600_000_000_000)
+            let second: Int64 = 1_000_000_000
+            let late = nextInstant(after: now - 10 * second - 5, every: 3600 * second)
+            #expect(late == now - 10 * second - 5 + 3600 * second)
+            let skipped = nextInstant(after: now - 10 * 3600 * second, every: 3600 * second)
+            #expect(skipped == now + 3600 * second)
+            #expect(nextInstant(after: now, every: .max - 1) == .max)
+            #expect(nextInstant(after: now + second, every: second) == now + 2 * second)
+        }
+
+        @Test func instantsAfterADelaySaturate() {
+            #expect(instant(after: .max) == .max)
+            #expect(instant(after: .max - 1) == .max)
+            #expect(instant(after: .min) <= 0)
+        }
+    }
+}
