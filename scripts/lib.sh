@@ -14,9 +14,9 @@ as_root() {
 apt_updated=''
 apt_install() {
     command -v apt-get >/dev/null || return 1
-    if [[ -z $apt_updated ]]; then as_root apt-get -qq update >/dev/null || return 1; fi
+    if [[ -z $apt_updated ]]; then as_root apt-get -qq update >/dev/null 2>&1 || return 1; fi
     apt_updated=yes
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "$@" >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "$@" >/dev/null 2>&1
 }
 
 pip_install() {

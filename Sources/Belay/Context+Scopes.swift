@@ -147,9 +147,10 @@ extension Context {
     /// Runs `body` with a child of this context that carries `value` for `key`, and is otherwise this context: the same
     /// end, deadline and cause.
     ///
-    /// The child is ``current`` while `body` runs. Its value hides the parent's for the same key. The child cannot be
-    /// cancelled by itself, and closing it at the end of the scope ends nothing: contexts derived from it and still
-    /// open live on, and see the value. The value is released when the last of those is closed, exactly once.
+    /// The child is ``current`` while `body` runs. Its value hides the parent's for the same key. **The child cannot be
+    /// cancelled by itself**: ``cancel()`` on it answers false and does nothing, so cancel the context around it.
+    /// Closing it at the end of the scope ends nothing either: contexts derived from it and still open live on, and see
+    /// the value. The value is released when the last of those is closed, exactly once.
     ///
     /// - Parameters:
     ///   - key: The type that is the key.

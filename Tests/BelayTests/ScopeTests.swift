@@ -285,10 +285,10 @@ extension BelayTests {
                     own.count += 1
                     try await ctx.sleep(for: .microseconds(1))
                     MainActor.preconditionIsolated()
-                    await ctx.withValue(Tag.self, 1) { ctx in
+                    await ctx.withValue(Tag.self, 1) { inner in
                         MainActor.preconditionIsolated()
                         ctx.cancel()
-                        await ctx.done()
+                        await inner.done()
                         MainActor.preconditionIsolated()
                         own.count += 1
                     }
