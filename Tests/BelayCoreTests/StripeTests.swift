@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
-import Synchronization
 import Testing
 
 @testable import BelayCore
@@ -53,16 +52,16 @@ extension LiveCountTests {
         @Test func childrenMayOutliveTheirParentAndMoveBetweenThreads() {
             expectNoLeak {
                 let (ctx, _) = striped()
-                let children = Mutex<[belay_ctx]>([])
+                let children = Guarded<[belay_ctx]>([])
                 onThreads(8) { _ in
                     for _ in 0..<200 {
                         let child = belay_with_cancel(ctx)
-                        children.withLock { $0.append(child) }
+                        children.with { $0.append(child) }
                     }
                 }
                 #expect(belay_close(ctx) == BELAY_OK)
                 onThreads(8) { number in
-                    let all = children.withLock { $0 }
+                    let all = children.with { $0 }
                     for position in stride(from: number, to: all.count, by: 8) {
                         #expect(belay_is_done(all[position]))
                         #expect(belay_close(all[position]) == BELAY_OK)
@@ -74,13 +73,13 @@ extension LiveCountTests {
         /// A stale handle may lead to a unit that serves another node by now: nothing may stay counted there.
         @Test func staleHandlesCountNothing() {
             expectNoLeak {
-                let stale = Mutex<[belay_ctx]>([])
+                let stale = Guarded<[belay_ctx]>([])
                 onThreads(4) { number in
                     for _ in 0..<200 {
                         let ctx = belay_with_cancel(belay_background())
                         node(Handle(ctx).index).addStripes(generation: Handle(ctx).generation)
-                        stale.withLock { $0.append(ctx) }
-                        let others = stale.withLock { $0.suffix(20) }
+                        stale.with { $0.append(ctx) }
+                        let others = stale.with { $0.suffix(20) }
                         for other in others {
                             let child = belay_with_cancel(other)
                             if child.bits != 0 { belay_close(child) }
