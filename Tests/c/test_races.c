@@ -175,7 +175,9 @@ static void a_forked_child_answers(void) {
         pid_t pid = fork();
         if (pid == 0) {
             belay_ctx ctx = belay_with_timeout_cause(belay_background(), BELAY_SEC(1), 1, "one");
-            _exit(belay_is_none(ctx) && belay_last_status() == BELAY_EFORK ? 0 : 1);
+            // Not _exit: what other threads held at the fork is lost to the child, and valgrind would tell of it.
+            if (belay_is_none(ctx) && belay_last_status() == BELAY_EFORK) execl("/bin/true", "true", (char *)NULL);
+            _exit(1);
         }
         int status = 0;
         CHECK_IS(waitpid(pid, &status, 0), pid);
