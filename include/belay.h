@@ -110,7 +110,8 @@ typedef enum belay_status {
     BELAY_EFORK = 20,             /* this is the child of a fork */
     BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root */
     BELAY_EDEADLK = 22,           /* waiting would be for ever: the callbacks wait for each other */
-    BELAY_ESYSTEM = 23            /* a system call failed; errno says which way */
+    BELAY_ESYSTEM = 23,           /* a system call failed; errno says which way */
+    BELAY_EBUSY = 24              /* others have a hold on it: children, owners, callbacks, waiters, a descriptor */
 } belay_status;
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -182,6 +183,16 @@ belay_ctx belay_with_value(belay_ctx parent, const belay_key *key, void *value, 
 /* A context with the parent's values that does not end with it: never done, no deadline, no cause. For work that
  * must outlive its request (an audit record). Derive a cancel or a timeout from it as from a root. */
 belay_ctx belay_without_cancel(belay_ctx parent);
+
+/* A leaf for hot paths: a context that is only asked, waited for, cancelled and closed, at most `timeout` from now
+ * (BELAY_FOREVER: no deadline of its own; no clock is read). It joins no list, takes no lock and keeps no reference on its
+ * parent, so it costs less than any other and nothing is shared with other threads. Deriving from it or registering on
+ * it (belay_after_func, belay_on_done, belay_done_fd, belay_wait_any) is BELAY_ELEAF. It has no values. It ends with
+ * its parent: a parent that is closed reads as cancelled. With the parent closed its cause cannot be known any more; a
+ * lite context that was asked before keeps it. Where its own deadline passed and its parent was cancelled before
+ * anyone asked, and the parent had no other children, the parent's end is what it reports. {0} and the last status as
+ * for every derivation. */
+belay_ctx belay_lite(belay_ctx parent, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
  * 4. End
@@ -274,7 +285,7 @@ belay_status belay_wait_any(const belay_ctx *ctxs, size_t n, belay_duration time
  * BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM. Arms the context's timer and starts the driver thread if it has a deadline. */
 int belay_done_fd(belay_ctx ctx);
 
-/* Runs fn(arg) once when the context is done, on the executor (a small pool of threads, or your own: section 8); at
+/* Runs fn(arg) once when the context is done, on the executor (a small pool of threads, or your own: section 9); at
  * once if it is done already. Never on the caller's stack. Closing the context ends it, and so runs the callback; to
  * leave without it, belay_stop it first. Returns the registration, which needs no close, or {0}: then fn will never
  * run (belay_last_status: BELAY_EINVAL, also for a NULL fn, BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM if no thread can be
@@ -299,7 +310,29 @@ belay_status belay_stop(belay_reg reg);
 belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 7. Timers
+ * 7. Move
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Moves the context's deadline to `deadline`: earlier, later, or never (BELAY_FOREVER); never past the parent's, which
+ * counts where it is not later. For idle timeouts and keep-alives. An instant in the past ends the context before this
+ * returns. Everything derived from it follows. BELAY_OK if moved: it will not end at the old instant. If it has ended
+ * already, or the deadline passes at this moment, nothing is moved, and the answer is how it ended: BELAY_CANCELED or
+ * BELAY_DEADLINE_EXCEEDED. Of two threads that move it at the same time, one comes last and counts. BELAY_ENOCANCEL for
+ * contexts without an end of their own, BELAY_ELEAF for a lite one, BELAY_EINVAL, BELAY_ESTALE, BELAY_ENOMEM. A cause
+ * given at birth stays the deadline's cause. Once a process has moved a deadline, belay_deadline and belay_remaining
+ * look at every context above instead of at one. */
+belay_status belay_set_deadline(belay_ctx ctx, belay_instant deadline);
+
+/* Makes a context ready for its next use, without giving its memory back: returns its new handle, which replaces `ctx`;
+ * the old handle and its copies are stale. Its own deadline and that deadline's cause are taken away
+ * (belay_set_deadline gives it a new one); the parent stays. A timer of the old life that is just about to fire finds
+ * nothing. Only for a live context that its caller alone has a hold on: {0} with belay_last_status() BELAY_EBUSY if there
+ * are children, other owners, callbacks, waiters or a descriptor, BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED if it has
+ * ended, BELAY_EINVAL for other kinds, BELAY_ESTALE; `ctx` is then what it was. */
+belay_ctx belay_reset(belay_ctx ctx);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 8. Timers
  *
  * For work that should happen later, under a context. fn runs on the executor. It runs exactly once for each time that
  * comes, or never if a stop said "prevented", so that what hangs on `arg` is never lost: also when `ctx` has ended by
@@ -328,7 +361,7 @@ belay_status belay_timer_reset(belay_timer timer, belay_duration delay);
 belay_status belay_timer_stop(belay_timer timer);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 8. Runtime
+ * 9. Runtime
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Where belay_after_func and timer callbacks run. `submit` must arrange for run(task) to be called exactly once, on any
@@ -365,7 +398,7 @@ typedef struct belay_sample { const char *name; uint64_t value; belay_status sta
 belay_status belay_metrics_read(belay_sample *samples, size_t n);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 9. Helpers
+ * 10. Helpers
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Closes a context when its variable goes out of scope (gcc, clang):

@@ -53,6 +53,10 @@ static void abuse_context(belay_ctx bad) {
     check_none(belay_with_deadline_cause(bad, 0, 0, NULL).bits);
     check_none(belay_with_timeout_cause(bad, BELAY_SEC(1), 1, "x").bits);
     check_none(belay_without_cancel(bad).bits);
+    check_none(belay_lite(bad, BELAY_SEC(1)).bits);
+    check_none(belay_reset(bad).bits);
+    CHECK_IS(belay_set_deadline(bad, INT64_MIN), status);
+    CHECK_IS(belay_set_deadline(bad, BELAY_FOREVER), status);
     atomic_int drops = 0;
     check_none(belay_with_value(bad, &key, &drops, check_count).bits);
     CHECK_IS(drops, 1);

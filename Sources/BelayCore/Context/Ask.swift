@@ -6,6 +6,7 @@ extension Handle {
     /// What `belay_err` answers.
     @inline(__always) func status() -> belay_status {
         guard let found = find() else { return absent() }
+        if kind == Kind.lite { return found.liteStatus(self) }
         let isScope = kind == Kind.scope
         var scope = found.node
         var state = found.state
@@ -60,8 +61,13 @@ extension Handle {
     /// The cause of a done context; nil if the handle is stale or none.
     fileprivate func causeIfOpen() -> belay_cause? {
         guard let pinned = pin() else { return nil }
-        let scope = node(pinned.scopeIndex(kind: kind))
-        let cause = scope.cause(scope.state)
+        let cause: belay_cause
+        if kind == Kind.lite {
+            cause = pinned.asLite.cause()
+        } else {
+            let scope = node(pinned.scopeIndex(kind: kind))
+            cause = scope.cause(scope.state)
+        }
         pinned.release()
         return cause
     }
@@ -75,11 +81,28 @@ public func belay_deadline(_ ctx: belay_ctx, _ deadline: UnsafeMutablePointer<be
 }
 
 extension Handle {
+    /// The same when deadlines have been moved: one of a scope above may have come before the one that was known at
+    /// birth. Looks at every scope above.
+    @inline(never) private func movedDeadline() -> Int64? {
+        guard let pinned = pin() else { return nil }
+        defer { pinned.release() }
+        var earliest = Clock.never
+        var scope = pinned.scopeIndex(kind: kind)
+        while scope != 0 {
+            let current = node(scope)
+            if current.pointee.clock.get() == scope { earliest = min(earliest, current.pointee.deadline.get()) }
+            scope = current.pointee.scope.get()
+        }
+        return earliest
+    }
+
     /// The instant of the deadline that counts, `Clock.never` for none; nil if the handle is stale or none.
-    @inline(__always) fileprivate func deadline() -> Int64? {
+    @inline(__always) func deadline() -> Int64? {
         guard let found = find() else { return nil }
-        let clock = found.node.pointee.clock.get()
-        let instant = clock == 0 || kind == Kind.root ? Clock.never : node(clock).pointee.deadline.get()
+        if kind == Kind.lite { return found.liteDeadline(self) }
+        if kind == Kind.root { return Clock.never }
+        if Globals.pointer.pointee.haveMoved.get() != 0 { return movedDeadline() }
+        let instant = found.node.clockInEffect?.pointee.deadline.get() ?? Clock.never
         atomicMemoryFence(ordering: .acquiring)
         return matches(found.node.pointee.state.get()) ? instant : nil
     }

@@ -9,7 +9,13 @@ extension UnsafeMutablePointer where Pointee == Node {
         while true {
             let state = state
             if state.isDone || state.has(State.attached) { return BELAY_OK }
-            guard topOfRun().attachHere() else { return BELAY_ENOMEM }
+            let top = topOfRun()
+            guard top.attachHere() else { return BELAY_ENOMEM }
+            // A deadline that was moved may come before those that its descendants know of: it must be pushed.
+            if top.state.has(State.moved) && top.pointee.deadline.get() != Clock.never {
+                let status = Shard.arm(top)
+                if status != BELAY_OK { return status }
+            }
         }
     }
 

@@ -6,12 +6,17 @@ import Synchronization
 enum CauseRecord {
     /// Copies code and message; 0 when there is no memory. `message` may be nil.
     static func make(code: Int64, message: UnsafePointer<CChar>?) -> UInt32 {
-        guard let thread = Thread.current else { return 0 }
-        let index = thread.takeRecord()
-        if index == 0 { return 0 }
         var cause = belay_cause()
         cause.code = code
         cause.setMessage(message)
+        return make(copying: cause)
+    }
+
+    static func make(copying cause: belay_cause) -> UInt32 {
+        guard let thread = Thread.current else { return 0 }
+        let index = thread.takeRecord()
+        if index == 0 { return 0 }
+        var cause = cause
         withUnsafeBytes(of: &cause) { bytes in
             for position in 0..<RecordWords.count {
                 let word = bytes.loadUnaligned(fromByteOffset: position * 8, as: UInt64.self)

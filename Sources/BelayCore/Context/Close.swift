@@ -57,7 +57,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         switch decideClose(handle) {
         case .lost:
             // The other one may be on its way: when we return the context has ended all the same.
-            if state.shape == Kind.scope { cancel(cause: 0) }
+            endWhateverItIs()
             return BELAY_ESTALE
         case .notLast: release()
         case .won: end()
@@ -92,7 +92,7 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// What the winning close does: cancel, make the handle stale, give up the owner's reference.
     private func end() {
-        if state.shape == Kind.scope { cancel(cause: 0) }
+        endWhateverItIs()
         makeStale()
         let one: UInt64 = 1 << Handle.generationShift
         let word = pointee.references.wrappingAdd(one, ordering: .acquiringAndReleasing).newValue
@@ -101,6 +101,12 @@ extension UnsafeMutablePointer where Pointee == Node {
         } else {
             release()
         }
+    }
+
+    private func endWhateverItIs() {
+        let shape = state.shape
+        if shape == Kind.scope { cancel(cause: 0) }
+        if shape == Kind.lite { asLite.cancel(cause: 0) }
     }
 
     /// Takes kind and generation out of the state word; the verdict stays, for the children.

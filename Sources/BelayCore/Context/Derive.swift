@@ -17,8 +17,8 @@ private struct Parentage {
         if handle.kind == Kind.root {
             return Parentage(parent: handle.index, scope: 0, values: 0, clock: 0)
         }
-        guard node.acquire(generation: handle.generation) else {
-            LastStatus.set(handle.diagnose())
+        guard handle.kind != Kind.lite, node.acquire(generation: handle.generation) else {
+            LastStatus.set(handle.kind == Kind.lite ? BELAY_ELEAF : handle.diagnose())
             return nil
         }
         let scope = handle.kind == Kind.scope ? handle.index : node.pointee.scope.get()
@@ -47,7 +47,7 @@ private struct Parentage {
 }
 
 /// A free node and its next handle's generation.
-@inline(__always) private func takeNode() -> (node: NodePointer, index: UInt32, generation: UInt64)? {
+@inline(__always) func takeNode() -> (node: NodePointer, index: UInt32, generation: UInt64)? {
     guard let thread = Thread.current else { return nil }
     let index = thread.pointee.contexts.take(Region.contexts.pointee)
     if index == 0 { return nil }
@@ -116,7 +116,7 @@ private struct Parentage {
 }
 
 /// The last step of a birth: from here on the handle is found.
-@inline(__always) private func publish(
+@inline(__always) func publish(
     _ cell: NodePointer, index: UInt32, generation: UInt64, kind: UInt64, rest: UInt64
 ) -> belay_ctx {
     // Release: whoever acquires a reference has seen the node whole; partner in `acquire`.

@@ -151,7 +151,7 @@ private struct Ended {
 public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
     let handle = Handle(ctx)
     guard let found = handle.find() else { return handle.refusal() }
-    if handle.kind != Kind.scope { return BELAY_ENOCANCEL }
+    if handle.kind != Kind.scope { return handle.kind == Kind.lite ? handle.cancelLite(cause: 0) : BELAY_ENOCANCEL }
     let state = found.state
     if !state.has(State.attached) {
         if state.isDone { return BELAY_OK }
@@ -171,10 +171,11 @@ public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
 public func belay_cancel_cause(_ ctx: belay_ctx, _ code: Int64, _ message: UnsafePointer<CChar>?) -> belay_status {
     let handle = Handle(ctx)
     guard let found = handle.find() else { return handle.refusal() }
-    if handle.kind != Kind.scope { return BELAY_ENOCANCEL }
-    if found.state.isDone { return handle.cancelPinned(cause: 0) }
+    let isLite = handle.kind == Kind.lite
+    if handle.kind != Kind.scope && !isLite { return BELAY_ENOCANCEL }
+    if found.state.isDone { return isLite ? BELAY_OK : handle.cancelPinned(cause: 0) }
     let record = CauseRecord.make(code: code, message: message)
-    let status = handle.cancelPinned(cause: record)
+    let status = isLite ? handle.cancelLite(cause: record) : handle.cancelPinned(cause: record)
     return status == BELAY_OK && record == 0 ? BELAY_ENOMEM : status
 }
 
@@ -193,7 +194,7 @@ extension Handle {
     /// that has nobody to tell, its handle may still match: then it is marked, so that it does not read as live after we
     /// have said that it is gone. The swap checks the generation.
     @inline(never) func refusalToEnd() -> belay_status {
-        if let found = find(), kind == Kind.scope {
+        if let found = find(), kind == Kind.scope || kind == Kind.lite {
             var word = found.state.word
             while matches(word) && !State(word).isDone {
                 let (exchanged, now) = found.node.pointee.state.compareExchange(

@@ -12,7 +12,7 @@ struct Found {
 extension Handle {
     @inline(__always) init(_ ctx: belay_ctx) { bits = ctx.bits }
 
-    @inline(__always) var isContext: Bool { kind &- 1 < 4 }
+    @inline(__always) var isContext: Bool { kind &- 1 < 5 }
 
     /// The node of a live handle; nil for every other. Nothing keeps the node: it may be closed and recycled at any time
     /// after. Whoever then reads more of it checks the state word again, or takes a reference first.

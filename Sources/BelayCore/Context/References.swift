@@ -73,6 +73,9 @@ extension UnsafeMutablePointer where Pointee == Node {
             freeRecord(pointee.timeoutCause.get())
         } else if shape == Kind.value {
             asValue.dropValue()
+        } else if shape == Kind.lite {
+            freeRecord(asLite.pointee.cause.get())
+            freeRecord(asLite.pointee.inheritedCause.get())
         }
         let listen = pointee.listen.get()
         if listen != 0 { freeListen(listen) }

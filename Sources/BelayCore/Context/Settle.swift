@@ -20,16 +20,10 @@ extension UnsafeMutablePointer where Pointee == Node {
                 return self.state
             }
         }
-        if state.has(State.timed) {
-            let clock = node(pointee.clock.get())
-            if Clock.hasPassed(clock.pointee.deadline.get()) {
-                if clock == self {
-                    decide(.deadline)
-                } else {
-                    clock.decide(.deadline)
-                    inherit(from: clock, clock.state)
-                }
-            }
+        if state.has(State.timed), let clock = clockInEffect, Clock.hasPassed(clock.pointee.deadline.get()) {
+            clock.decideDeadline()
+            let end = clock.state
+            if clock != self && end.isDone { inherit(from: clock, end) }
         }
         return self.state
     }
@@ -37,7 +31,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// Whether `settle` might find an end. For callers without a reference: it writes nothing, and a wrong "no" is found
     /// out by looking at the handle again.
     @inline(__always) func mayHaveEnded(_ state: State) -> Bool {
-        if state.has(State.timed) && Clock.hasPassed(node(pointee.clock.get()).pointee.deadline.get()) { return true }
+        if state.has(State.timed), let clock = clockInEffect, Clock.hasPassed(clock.pointee.deadline.get()) {
+            return true
+        }
         return state.has(State.pulls) && someScopeAboveHasEnded()
     }
 
@@ -47,6 +43,8 @@ extension UnsafeMutablePointer where Pointee == Node {
             current = node(current.pointee.scope.get())
             let state = current.state
             if state.isDone { return true }
+            // Its deadline may have come before ours since we were born.
+            if state.has(State.moved) && Clock.hasPassed(current.pointee.deadline.get()) { return true }
             if !state.has(State.pulls) { return false }
         }
         return true
@@ -65,18 +63,64 @@ extension UnsafeMutablePointer where Pointee == Node {
         return false
     }
 
+    /// Puts the verdict of this scope's own deadline in, if that has passed. A move of the deadline at the same moment
+    /// either changes the state word, and the swap fails, or (once there was a first move) holds the listen lock.
+    func decideDeadline() {
+        while true {
+            let state = state
+            if state.isDone { return }
+            if state.has(State.moved) {
+                listen.pointee.lock.lock()
+                if Clock.hasPassed(pointee.deadline.get()) { decide(.deadline) }
+                listen.pointee.lock.unlock()
+                return
+            }
+            guard Clock.hasPassed(pointee.deadline.get()) else { return }
+            let swapped = pointee.state.compareExchange(
+                expected: state.word, desired: state.word | Verdict.deadline.bits, ordering: .sequentiallyConsistent)
+            if swapped.exchanged { return }
+        }
+    }
+
+    /// The scope, itself included, whose deadline is the one that counts. One that was moved to "never" leaves it to the
+    /// scopes above.
+    @inline(__always) var clockInEffect: NodePointer? {
+        let clock = pointee.clock.get()
+        if clock == 0 { return nil }
+        let owner = node(clock)
+        return owner.pointee.deadline.get() != Clock.never ? owner : owner.clockAbove
+    }
+
+    @inline(never) private var clockAbove: NodePointer? {
+        var current = self
+        // Bounded only so that a walk over cells that are being recycled ends.
+        for _ in 0..<(1 << 24) {
+            let above = current.pointee.scope.get()
+            let clock = above == 0 ? 0 : node(above).pointee.clock.get()
+            if clock == 0 { return nil }
+            current = node(clock)
+            if current.pointee.deadline.get() != Clock.never { return current }
+        }
+        return nil
+    }
+
     /// Ends this scope as the scope above it ended, unless its own deadline came first. `end` is that scope's state, with
     /// its verdict. Several threads may do this at once, and see different scopes above: the one that puts its origin in
     /// first decides for all, so that error and cause agree.
     func inherit(from above: NodePointer, _ end: State) {
         let source = end.verdict.isInherited ? above.pointee.origin.get() : above.index
         if pointee.clock.get() == index && pointee.deadline.get() <= node(source).endInstant {
-            decide(.deadline)
-            return
+            decideDeadline()
+            if state.isDone { return }
         }
         let (exchanged, found) = pointee.origin.compareExchange(
             expected: 0, desired: source, ordering: .acquiringAndReleasing)
         decide(node(exchanged ? source : found).state.verdict.inherited)
+    }
+
+    /// When this scope, which is done, ended, by itself or with one above.
+    var inheritedEndInstant: Int64 {
+        state.verdict.isInherited ? node(pointee.origin.get()).endInstant : endInstant
     }
 
     /// When this scope, which has a verdict of its own, ended. A cancel of a scope that had no children does not note the

@@ -7,6 +7,7 @@ import CBelay
 /// |---|---|---|---|
 /// | 63–32 | generation | — | +1 by the one call of close that wins, or when the last reference goes |
 /// | 31–28 | kind | set at birth | 0 when closed: no handle matches from then on |
+/// | 24 | moved | the first move of the deadline, before the deadline changes | — |
 /// | 23–20 | shape | set at birth: the kind once more, which outlives the close | — |
 /// | 19–12 | runtime | set at birth | — |
 /// | 11–8 | run | set at birth: how many unattached scopes were above, itself included | — |
@@ -34,7 +35,9 @@ struct State {
     static let timed: UInt64 = 1 << 5
     static let armed: UInt64 = 1 << 6
     static let shared: UInt64 = 1 << 7
+    static let moved: UInt64 = 1 << 24
     static let runShift: UInt64 = 8
+    static let runMask: UInt64 = 15 << runShift
     static let runtimeShift: UInt64 = 12
     static let shapeShift: UInt64 = 20
     /// The longest run of unattached scopes: it bounds what asking costs.

@@ -58,6 +58,7 @@ enum Descriptor {
 @_cdecl("belay_done_fd") @implementation
 public func belay_done_fd(_ ctx: belay_ctx) -> Int32 {
     let handle = Handle(ctx)
+    if handle.kind == Kind.lite && handle.find() != nil { return Descriptor.fail(BELAY_ELEAF) }
     let status = handle.status()
     let isDone = status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED
     if status != BELAY_OK && !isDone { return Descriptor.fail(status) }

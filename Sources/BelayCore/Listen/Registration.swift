@@ -12,6 +12,7 @@ enum Registration {
         -> belay_reg
     {
         let handle = Handle(ctx)
+        if handle.kind == Kind.lite && handle.find() != nil { return fail(BELAY_ELEAF) }
         let status = handle.status()
         guard let function, status == BELAY_OK || status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED else {
             return fail(function == nil ? BELAY_EINVAL : status)
@@ -60,7 +61,9 @@ enum Registration {
             return BELAY_OK
         }
         let clock = scope.pointee.clock.get()
-        let armed = clock == 0 ? BELAY_OK : Shard.arm(node(clock))
+        // A waker's thread is its own timer.
+        let isWaker = task.pointee.state.get() & Task.waker != 0
+        let armed = clock == 0 || isWaker ? BELAY_OK : Shard.arm(node(clock))
         if armed == BELAY_OK { return BELAY_OK }
         // Nobody would tell it of the deadline. If it has not begun, it never will; else the cell may be another's.
         return stop(task, born) == BELAY_STOP_PREVENTED ? armed : BELAY_OK

@@ -32,6 +32,7 @@ public func belay_wait(_ ctx: belay_ctx, _ timeout: belay_duration) -> belay_sta
     let end = Clock.after(timeout)
     guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return handle.diagnose() }
     defer { pinned.release() }
+    if handle.kind == Kind.lite { return pinned.asLite.wait(until: end) }
     let index = pinned.scopeIndex(kind: handle.kind)
     if index == 0 {
         Wait.sleep(until: end)
@@ -57,6 +58,18 @@ enum Wait {
         }
     }
 
+    /// The callback of a wait on another thread's behalf: `argument` is the word that it sleeps on.
+    static let waker: Registration.Function = { raw in
+        guard let raw else { return }
+        raw.assumingMemoryBound(to: Atomic<UInt32>.self).pointee.store(1, ordering: .sequentiallyConsistent)
+        belaycore_futex_wake(raw, .max)
+    }
+
+    /// Takes a waker back. When it returns, nobody touches the word any more.
+    static func withdraw(_ reg: belay_reg) {
+        if belay_stop(reg) == BELAY_STOP_RUNNING { _ = belay_stop_wait(reg, Clock.never) }
+    }
+
     /// Sleeps, with nothing that could end it before.
     static func sleep(until end: Int64) {
         let word = Atomic<UInt32>(0)
@@ -68,10 +81,7 @@ enum Wait {
 
 extension UnsafeMutablePointer where Pointee == Node {
     /// The instant of the deadline that counts for this scope.
-    var deadline: Int64 {
-        let clock = pointee.clock.get()
-        return clock == 0 ? Clock.never : node(clock).pointee.deadline.get()
-    }
+    var deadline: Int64 { clockInEffect?.pointee.deadline.get() ?? Clock.never }
 }
 
 @_cdecl("belay_wait_any") @implementation
@@ -112,7 +122,7 @@ private enum WaitAny {
             var registered = 0
             var answer: belay_status?
             while registered < n && answer == nil {
-                let reg = Registration.add(ctxs[registered], wake, address, flags: Task.inline | Task.waker)
+                let reg = Registration.add(ctxs[registered], Wait.waker, address, flags: Task.inline | Task.waker)
                 if reg.bits == 0 {
                     answer = failure(ctxs, n, index)
                 } else {
@@ -123,12 +133,14 @@ private enum WaitAny {
             while answer == nil {
                 answer = firstDone(ctxs, n, index)
                 if answer != nil { break }
-                if Clock.now >= end { answer = BELAY_TIMEOUT } else { belaycore_futex_wait(address, 0, end) }
+                if Clock.now >= end {
+                    answer = BELAY_TIMEOUT
+                } else {
+                    belaycore_futex_wait(address, 0, min(end, firstDeadline(ctxs, n)))
+                }
             }
             // The callbacks point into this frame: each must be over before it goes.
-            for i in 0..<registered where belay_stop(registrations[i]) == BELAY_STOP_RUNNING {
-                _ = belay_stop_wait(registrations[i], Clock.never)
-            }
+            for i in 0..<registered { Wait.withdraw(registrations[i]) }
             return answer ?? BELAY_TIMEOUT
         }
     }
@@ -141,10 +153,10 @@ private enum WaitAny {
         return firstDone(ctxs, n, index) ?? status
     }
 
-    private static let wake: Registration.Function = { raw in
-        guard let raw else { return }
-        let word = raw.assumingMemoryBound(to: Atomic<UInt32>.self)
-        word.pointee.store(1, ordering: .releasing)
-        belaycore_futex_wake(raw, 1)
+    /// The thread is its own timer: no deadline of these contexts is armed for it.
+    private static func firstDeadline(_ ctxs: UnsafePointer<belay_ctx>, _ n: Int) -> Int64 {
+        var first = Clock.never
+        for i in 0..<n { first = min(first, Handle(ctxs[i]).deadline() ?? Clock.never) }
+        return first
     }
 }

@@ -22,6 +22,8 @@ struct Globals: ~Copyable {
     /// Descriptor + 1 of the one that is always readable, and of the one that never is; 0 until asked for.
     let doneDescriptor: Atomic<UInt32>
     let neverDescriptor: Atomic<UInt32>
+    /// Whether any deadline was ever moved: until then a context's own words say when it ends.
+    let haveMoved: Atomic<UInt32>
     let driver: Driver
     let executor: Executor
 

@@ -13,6 +13,8 @@ enum Kind {
     static let detached: UInt64 = 3
     /// Background and todo.
     static let root: UInt64 = 4
+    /// A leaf that is only asked, waited for, cancelled and closed.
+    static let lite: UInt64 = 5
     /// A callback.
     static let registration: UInt64 = 8
     /// A timer.

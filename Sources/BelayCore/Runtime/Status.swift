@@ -33,6 +33,7 @@ extension belay_status {
         case BELAY_ENOCANCEL: "cannot be canceled: cancel the context it was derived from"
         case BELAY_EDEADLK: "callbacks wait for each other"
         case BELAY_ESYSTEM: "system call failed; see errno"
+        case BELAY_EBUSY: "others have a hold on it"
         default: "unknown status"
         }
     }

@@ -63,13 +63,28 @@ struct Shard: ~Copyable {
         // Under the lock, because whoever ends the scope sees the mark and then comes to disarm it: it finds it there.
         let marked = scope.markArmed()
         var hasten = false
-        let deadline = scope.pointee.deadline.get()
-        if marked { hasten = add(scope.pointee.listen.get(), at: deadline, to: number) }
+        // After the mark, which is sequentially consistent: a move stores the deadline first and then looks for the mark.
+        let deadline = scope.pointee.deadline.load(ordering: .sequentiallyConsistent)
+        if marked && deadline != Clock.never { hasten = add(scope.pointee.listen.get(), at: deadline, to: number) }
         shard.pointee.lock.unlock()
         if hasten { Driver.hasten(deadline) }
         // A verdict that an asker put in pushes nothing; nobody else may come by to do it.
         if !marked && scope.state.isDone { scope.finish() }
         return BELAY_OK
+    }
+
+    /// Puts an armed scope's timer where its deadline is now. The caller holds the listen lock.
+    static func rearm(_ scope: NodePointer) {
+        let listen = scope.pointee.listen.get()
+        let number = number(forListen: listen)
+        let shard = at(number)
+        let deadline = scope.pointee.deadline.get()
+        var hasten = false
+        shard.pointee.lock.lock()
+        if Listen.at(listen).pointee.entry.isInWheel { wheel(number).remove(listen) }
+        if deadline != Clock.never && !scope.state.isDone { hasten = add(listen, at: deadline, to: number) }
+        shard.pointee.lock.unlock()
+        if hasten { Driver.hasten(deadline) }
     }
 
     /// Takes an ended scope's timer out, wherever it is.
@@ -94,15 +109,18 @@ struct Shard: ~Copyable {
             shard.pointee.lock.lock()
             let wheel = wheel(number)
             let (first, count) = wheel.advance(to: now, most: mostAtOnce)
-            var index = first
-            while index != 0 {
-                let entry = wheel.space.entry(index)
-                claim(index)
-                index = entry.pointee.next.get()
+            // Once the lock is gone a scope may be armed anew, which uses its links: so the list is copied.
+            withUnsafeTemporaryAllocation(of: UInt32.self, capacity: mostAtOnce) { due in
+                var index = first
+                for position in 0..<count {
+                    claim(index)
+                    due[position] = index
+                    index = wheel.space.entry(index).pointee.next.get()
+                }
+                shard.pointee.wake.store(wheel.wake, ordering: .sequentiallyConsistent)
+                shard.pointee.lock.unlock()
+                for position in 0..<count { deliver(due[position]) }
             }
-            shard.pointee.wake.store(wheel.wake, ordering: .sequentiallyConsistent)
-            shard.pointee.lock.unlock()
-            deliver(first, wheel.space)
             more = count == mostAtOnce
         }
     }
@@ -116,20 +134,13 @@ struct Shard: ~Copyable {
         }
     }
 
-    private static func deliver(_ first: UInt32, _ space: WheelSpace) {
-        var index = first
-        while index != 0 {
-            let next = space.entry(index).pointee.next.get()
-            if index & WheelSpace.second == 0 {
-                let scope = node(Listen.at(index).pointee.node.get())
-                scope.decide(.deadline)
-                scope.finish()
-                scope.release()
-            } else {
-                TimerTask.fire(index & ~WheelSpace.second)
-            }
-            index = next
-        }
+    private static func deliver(_ index: UInt32) {
+        if index & WheelSpace.second != 0 { return TimerTask.fire(index & ~WheelSpace.second) }
+        let scope = node(Listen.at(index).pointee.node.get())
+        // Not, if the deadline has moved since: then its timer is in the wheel again.
+        scope.decideDeadline()
+        if scope.state.isDone { scope.finish() }
+        scope.release()
     }
 }
 
@@ -139,7 +150,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         var old = pointee.state.load(ordering: .acquiring)
         while !State(old).isDone && old & State.armed == 0 {
             let (exchanged, found) = pointee.state.compareExchange(
-                expected: old, desired: old | State.armed, ordering: .acquiringAndReleasing)
+                expected: old, desired: old | State.armed, ordering: .sequentiallyConsistent)
             if exchanged { return true }
             old = found
         }

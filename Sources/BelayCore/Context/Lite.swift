@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+/// A lite context: a leaf for hot paths. Making one writes a cell, asking it reads two, closing it is one compare-and-swap.
+///
+/// It keeps its parent as a *handle*, not as a reference. A handle cannot dangle, so that is safe: a parent that closes, or
+/// whose cell serves somebody else by now, does not match any more, and reads as done. The price: with the parent gone
+/// its cause is gone too (a lite that was not asked before says "canceled"), and there are no values.
+///
+/// Same line and same first words as `Node`, so that look-up, references, close and retain are the same code.
+struct LiteNode: ~Copyable {
+    let state: Atomic<UInt64>
+    let references: Atomic<UInt64>
+    let deadline: Atomic<Int64>
+    let parentHandle: Atomic<UInt64>
+    /// Background, which nobody counts: there is nobody to release.
+    let parent: Atomic<UInt32>
+    let scope: Atomic<UInt32>
+    let values: Atomic<UInt32>
+    let clock: Atomic<UInt32>
+    let listen: Atomic<UInt32>
+    /// Why it was cancelled, claimed by the first cancel that brings a cause; at the place where `Node` has it.
+    let cause: Atomic<UInt32>
+    /// A copy of its parent's cause.
+    let inheritedCause: Atomic<UInt32>
+    /// What waiters sleep on; see `Listen.markSleeper`.
+    let sleep: Atomic<UInt32>
+}
+
+extension UnsafeMutablePointer where Pointee == Node {
+    @inline(__always) var asLite: UnsafeMutablePointer<LiteNode> {
+        UnsafeMutableRawPointer(self).assumingMemoryBound(to: LiteNode.self)
+    }
+}
+
+@_cdecl("belay_lite") @implementation
+public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
+    let above = Handle(parent)
+    guard above.find() != nil || above.pinAfterSetup() != nil, above.kind != Kind.lite else {
+        LastStatus.set(above.kind == Kind.lite && above.find() != nil ? BELAY_ELEAF : above.diagnose())
+        return belay_ctx()
+    }
+    guard let (cell, index, generation) = takeNode() else {
+        LastStatus.set(BELAY_ENOMEM)
+        return belay_ctx()
+    }
+    let deadline = Clock.after(timeout)
+    let lite = cell.asLite
+    lite.pointee.deadline.set(deadline)
+    lite.pointee.parentHandle.set(parent.bits)
+    lite.pointee.parent.set(Root.background.index)
+    lite.pointee.scope.set(0)
+    lite.pointee.values.set(0)
+    lite.pointee.clock.set(0)
+    lite.pointee.listen.set(0)
+    lite.pointee.cause.set(0)
+    lite.pointee.inheritedCause.set(0)
+    lite.pointee.sleep.set(0)
+    let rest = deadline == Clock.never ? 0 : State.timed
+    return publish(cell, index: index, generation: generation, kind: Kind.lite, rest: rest)
+}
+
+extension Handle {
+    /// `belay_cancel` for a lite context. `cause` is owned by this call.
+    @inline(never) func cancelLite(cause: UInt32) -> belay_status {
+        guard let pinned = pin() else {
+            freeRecord(cause)
+            return refusalToEnd()
+        }
+        pinned.asLite.cancel(cause: cause)
+        pinned.release()
+        return BELAY_OK
+    }
+}
+
+extension Found {
+    /// What `belay_err` answers for a lite context.
+    @inline(__always) func liteStatus(_ handle: Handle) -> belay_status {
+        if state.isDone { return state.verdict.status }
+        let lite = node.asLite
+        let isPast = state.has(State.timed) && Clock.hasPassed(lite.pointee.deadline.get())
+        let parentIsLive = Handle(bits: lite.pointee.parentHandle.get()).status() == BELAY_OK
+        if isPast || !parentIsLive { return settledLiteStatus(handle) }
+        // LoadLoad: what was read was this context's if the handle still matches.
+        atomicMemoryFence(ordering: .acquiring)
+        let now = State(node.pointee.state.get())
+        return handle.matches(now.word) ? now.verdict.status : handle.absent()
+    }
+
+    @inline(never) private func settledLiteStatus(_ handle: Handle) -> belay_status {
+        guard let pinned = handle.pin() else { return handle.absent() }
+        let status = pinned.asLite.settle().verdict.status
+        pinned.release()
+        return status
+    }
+
+    /// The earlier of its own deadline and its parent's; nil if the handle does not match any more.
+    func liteDeadline(_ handle: Handle) -> Int64? {
+        let own = node.asLite.pointee.deadline.get()
+        let above = Handle(bits: node.asLite.pointee.parentHandle.get())
+        atomicMemoryFence(ordering: .acquiring)
+        guard handle.matches(node.pointee.state.get()), above.kind != Kind.lite else { return nil }
+        return min(own, above.deadline() ?? Clock.never)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == LiteNode {
+    private var asNode: NodePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Node.self) }
+    private var above: Handle { Handle(bits: pointee.parentHandle.get()) }
+
+    /// Takes a verdict from its own deadline or its parent, whichever came first. The caller keeps the node.
+    func settle() -> State {
+        let state = asNode.state
+        if state.isDone { return state }
+        let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get())
+        let status = above.status()
+        if status == BELAY_OK {
+            if isPast { asNode.decide(.deadline) }
+            return asNode.state
+        }
+        guard let parent = above.pin() else {
+            // Closed: nobody knows any more when. A deadline that has passed is at least a reason of its own.
+            asNode.decide(isPast ? .deadline : .inheritedCanceled)
+            return asNode.state
+        }
+        let scope = node(parent.scopeIndex(kind: above.kind))
+        let end = scope.state
+        if isPast && pointee.deadline.get() <= scope.inheritedEndInstant {
+            asNode.decide(.deadline)
+        } else {
+            inheritCause(scope.cause(end), end.verdict)
+            asNode.decide(end.verdict.inherited)
+        }
+        parent.release()
+        return asNode.state
+    }
+
+    /// Keeps a copy of the parent's cause, if it says more than the status does.
+    private func inheritCause(_ cause: belay_cause, _ verdict: Verdict) {
+        if cause.code == Int64(verdict.status.rawValue) { return }
+        let record = CauseRecord.make(copying: cause)
+        if record == 0 { return }
+        // The parent's end is final, so whoever comes second brings the same.
+        let (exchanged, _) = pointee.inheritedCause.compareExchange(
+            expected: 0, desired: record, ordering: .acquiringAndReleasing)
+        if !exchanged { freeRecord(record) }
+    }
+
+    /// `record` is owned by this call.
+    func cancel(cause record: UInt32) {
+        var record = record
+        if !settle().isDone {
+            var verdict = Verdict.canceled
+            if record != 0 {
+                let (exchanged, _) = pointee.cause.compareExchange(
+                    expected: 0, desired: record, ordering: .acquiringAndReleasing)
+                if exchanged { record = 0 }
+                verdict = .canceledWithCause
+            }
+            asNode.decide(verdict)
+        }
+        freeRecord(record)
+        wakeSleepers()
+    }
+
+    func cause() -> belay_cause {
+        let verdict = asNode.state.verdict
+        let record =
+            verdict.isInherited
+            ? pointee.inheritedCause.get()
+            : verdict == .canceledWithCause ? pointee.cause.get() : 0
+        return record != 0 ? CauseRecord.read(record) : belay_cause(verdict.status)
+    }
+
+    // MARK: waiting
+
+    /// Waits for its end: its own cancel wakes the sleeper directly, its parent's end by a callback on the parent.
+    func wait(until end: Int64) -> belay_status {
+        let parent = belay_ctx(bits: above.bits)
+        let address = pointee.sleep.address
+        let reg = Registration.add(parent, Wait.waker, address, flags: Task.inline | Task.waker)
+        if reg.bits == 0 && above.status() == BELAY_OK { return BELAY_ENOMEM }
+        defer { Wait.withdraw(reg) }
+        while true {
+            _ = pointee.sleep.compareExchange(expected: 0, desired: 2, ordering: .sequentiallyConsistent)
+            atomicMemoryFence(ordering: .sequentiallyConsistent)
+            let state = settle()
+            if state.isDone { return state.verdict.status }
+            if Clock.now >= end { return BELAY_TIMEOUT }
+            let deadline = min(pointee.deadline.get(), above.deadline() ?? Clock.never)
+            belaycore_futex_wait(address, 2, min(end, deadline))
+        }
+    }
+
+    private func wakeSleepers() {
+        if pointee.sleep.load(ordering: .sequentiallyConsistent) == 0 { return }
+        pointee.sleep.store(1, ordering: .sequentiallyConsistent)
+        belaycore_futex_wake(pointee.sleep.address, .max)
+    }
+}

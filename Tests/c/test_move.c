@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Deadlines that move, and contexts that are made ready for their next use.
+#include "check.h"
+
+#include <poll.h>
+
+static belay_ctx far(belay_ctx parent) { return belay_with_timeout(parent, BELAY_SEC(1000)); }
+static belay_instant in(belay_duration length) { return belay_now() + length; }
+
+static belay_instant deadline_of(belay_ctx ctx) {
+    belay_instant deadline = BELAY_FOREVER;
+    belay_deadline(ctx, &deadline);
+    return deadline;
+}
+
+static void earlier_later_and_never(void) {
+    belay_ctx ctx = far(belay_background());
+    belay_instant near = in(BELAY_SEC(500)), later = in(BELAY_SEC(5000));
+    CHECK_IS(belay_set_deadline(ctx, near), BELAY_OK);
+    CHECK_IS(deadline_of(ctx), near);
+    CHECK_IS(belay_set_deadline(ctx, later), BELAY_OK);
+    CHECK_IS(deadline_of(ctx), later);
+    CHECK_IS(belay_set_deadline(ctx, BELAY_FOREVER), BELAY_OK);
+    CHECK_IS(belay_remaining(ctx), BELAY_FOREVER);
+    check_live(ctx);
+    CHECK_IS(belay_set_deadline(ctx, near), BELAY_OK);
+    CHECK_IS(deadline_of(ctx), near);
+    CHECK_IS(belay_set_deadline(ctx, 0), BELAY_OK); // in the past: ends it here and now
+    check_done(ctx, BELAY_DEADLINE_EXCEEDED);
+    CHECK_IS(belay_set_deadline(ctx, near), BELAY_DEADLINE_EXCEEDED);
+    check_close(ctx);
+
+    ctx = belay_with_cancel(belay_background()); // one without a deadline gets one
+    CHECK_IS(belay_set_deadline(ctx, in(BELAY_MS(2))), BELAY_OK);
+    CHECK_IS(belay_wait(ctx, BELAY_FOREVER), BELAY_DEADLINE_EXCEEDED);
+    CHECK_IS(belay_cancel(ctx), BELAY_OK);
+    check_done(ctx, BELAY_DEADLINE_EXCEEDED);
+    check_close(ctx);
+}
+
+static void never_past_the_parents(void) {
+    belay_ctx parent = far(belay_background()), child = belay_with_timeout(parent, BELAY_SEC(10));
+    CHECK_IS(belay_set_deadline(child, in(BELAY_SEC(100000))), BELAY_OK);
+    CHECK_IS(deadline_of(child), deadline_of(parent));
+    CHECK_IS(belay_set_deadline(child, BELAY_FOREVER), BELAY_OK);
+    CHECK_IS(deadline_of(child), deadline_of(parent));
+    CHECK_IS(belay_set_deadline(parent, 0), BELAY_OK);
+    check_done(child, BELAY_DEADLINE_EXCEEDED);
+    check_close(child);
+    check_close(parent);
+}
+
+static void descendants_follow(void) {
+    belay_ctx top = belay_with_cancel(belay_background()), middle = far(top), bottom = belay_with_cancel(middle);
+    belay_instant near = in(BELAY_SEC(50));
+    CHECK_IS(belay_set_deadline(top, near), BELAY_OK); // earlier than what the others were born with
+    CHECK_IS(deadline_of(middle), near);
+    CHECK_IS(deadline_of(bottom), near);
+    CHECK_IS(belay_set_deadline(top, BELAY_FOREVER), BELAY_OK);
+    CHECK(deadline_of(bottom) > near);
+    CHECK_IS(belay_set_deadline(top, 0), BELAY_OK);
+    check_done(bottom, BELAY_DEADLINE_EXCEEDED);
+    check_done(middle, BELAY_DEADLINE_EXCEEDED);
+    check_close(bottom);
+    check_close(middle);
+    check_close(top);
+}
+
+// A waiter, a callback and a descriptor on a descendant, all of which were there before the deadline came nearer.
+static void listeners_of_descendants_are_told(void) {
+    for (int attach_before = 0; attach_before < 2; attach_before++) {
+        belay_ctx top = belay_with_cancel(belay_background()), bottom = far(top);
+        atomic_int ran = 0;
+        int fd = -1;
+        if (attach_before) {
+            CHECK(belay_after_func(bottom, check_count, &ran).bits != 0);
+            fd = belay_done_fd(bottom);
+        }
+        CHECK_IS(belay_set_deadline(top, in(BELAY_MS(3))), BELAY_OK);
+        if (!attach_before) {
+            CHECK(belay_after_func(bottom, check_count, &ran).bits != 0);
+            fd = belay_done_fd(bottom);
+        }
+        CHECK_IS(belay_wait(bottom, BELAY_FOREVER), BELAY_DEADLINE_EXCEEDED);
+        struct pollfd readable = {.fd = fd, .events = POLLIN};
+        CHECK_IS(poll(&readable, 1, -1), 1);
+        EVENTUALLY(atomic_load(&ran) == 1);
+        check_close(bottom);
+        check_close(top);
+    }
+}
+
+static void a_keep_alive_is_never_cut_short(void) {
+    belay_ctx ctx = belay_with_timeout(belay_background(), BELAY_SEC(1000));
+    atomic_int ran = 0;
+    CHECK(belay_on_done(ctx, check_count, &ran).bits != 0);
+    belay_instant last = 0;
+    for (long turn = check_scaled(400); turn > 0; turn--) {
+        belay_instant next = in(BELAY_MS(4));
+        if (belay_set_deadline(ctx, next) != BELAY_OK) break; // this machine slept: that is allowed, see below
+        last = next;
+        check_sleep(BELAY_US(300));
+    }
+    CHECK_IS(belay_wait(ctx, BELAY_FOREVER), BELAY_DEADLINE_EXCEEDED);
+    CHECK(belay_now() >= last); // never before the last instant that it was moved to
+    EVENTUALLY(atomic_load(&ran) == 1);
+    check_close(ctx);
+}
+
+static void what_cannot_be_moved(void) {
+    static const belay_key key = {"key"};
+    CHECK_IS(belay_set_deadline(belay_background(), 1), BELAY_ENOCANCEL);
+    belay_ctx value = belay_with_value(belay_background(), &key, NULL, NULL);
+    CHECK_IS(belay_set_deadline(value, 1), BELAY_ENOCANCEL);
+    check_close(value);
+    CHECK_IS(belay_set_deadline(value, 1), BELAY_ESTALE);
+    CHECK_IS(belay_set_deadline((belay_ctx){0}, 1), BELAY_EINVAL);
+    belay_ctx ctx = belay_with_cancel(belay_background());
+    belay_cancel(ctx);
+    CHECK_IS(belay_set_deadline(ctx, in(1)), BELAY_CANCELED);
+    check_done(ctx, BELAY_CANCELED);
+    check_close(ctx);
+}
+
+// --- The instant of firing: movers, askers and the driver at once
+
+static _Atomic uint64_t moving;
+static atomic_bool over;
+
+static void move_it(void *argument) {
+    uint64_t random = (uint64_t)(uintptr_t)argument * 2 + 1;
+    while (!atomic_load(&over)) {
+        belay_ctx ctx = {atomic_load(&moving)};
+        belay_set_deadline(ctx, in(BELAY_US(check_random(&random) % 60)));
+    }
+}
+static void ask_it(void *argument) {
+    (void)argument;
+    while (!atomic_load(&over)) {
+        belay_ctx ctx = {atomic_load(&moving)};
+        if (belay_is_done(ctx)) CHECK(belay_is_done(ctx));
+        belay_remaining(ctx);
+    }
+}
+
+static void moves_race_with_the_driver(void) {
+    for (int count = 1; count <= 8; count *= 2) {
+        atomic_store(&over, false);
+        belay_ctx ctx = far(belay_background());
+        atomic_store(&moving, ctx.bits);
+        struct check_thread movers[8], asker;
+        for (int i = 0; i < count; i++) check_start(&movers[i], move_it, (void *)(uintptr_t)(i + 1));
+        check_start(&asker, ask_it, NULL);
+        atomic_int ran = 0;
+        long contexts = check_scaled(1500);
+        for (long i = 0; i < contexts; i++) {
+            if (i % 2) CHECK(belay_on_done(ctx, check_count, &ran).bits != 0);
+            CHECK_IS(belay_wait(ctx, BELAY_FOREVER), BELAY_DEADLINE_EXCEEDED);
+            belay_ctx next = far(belay_background());
+            atomic_store(&moving, next.bits);
+            check_close(ctx);
+            ctx = next;
+        }
+        atomic_store(&over, true);
+        for (int i = 0; i < count; i++) check_join(&movers[i]);
+        check_join(&asker);
+        EVENTUALLY(atomic_load(&ran) == contexts / 2);
+        check_close(ctx);
+    }
+}
+
+// --- Reset
+
+static void the_old_handle_is_stale(void) {
+    belay_ctx parent = belay_with_cancel(belay_background()), old = far(parent);
+    belay_ctx new = belay_reset(old);
+    check_live(new);
+    CHECK(new.bits != old.bits);
+    CHECK_IS(belay_remaining(new), BELAY_FOREVER); // the deadline was the old use's
+    CHECK_IS(belay_err(old), BELAY_ESTALE);
+    CHECK_IS(belay_cancel(old), BELAY_ESTALE);
+    CHECK_IS(belay_close(old), BELAY_ESTALE);
+    check_live(new);
+    CHECK_IS(belay_set_deadline(new, 0), BELAY_OK);
+    check_done(new, BELAY_DEADLINE_EXCEEDED);
+    check_close(new);
+    check_close(parent);
+}
+
+static void a_late_timer_finds_nothing(void) {
+    belay_ctx ctx = belay_with_cancel(belay_background());
+    atomic_int ran = 0;
+    long resets = 0;
+    for (long i = check_scaled(3000); i > 0; i--) {
+        belay_set_deadline(ctx, in(BELAY_US(i % 40 + 5)));
+        belay_reg reg = belay_on_done(ctx, check_count, &ran); // arms it
+        if (belay_stop_wait(reg, BELAY_FOREVER) != BELAY_STOP_PREVENTED) atomic_fetch_sub(&ran, 1);
+        belay_ctx next = belay_reset(ctx);
+        if (belay_is_none(next)) {
+            belay_status why = belay_last_status(); // busy: the driver has it in its hands
+            CHECK(why == BELAY_DEADLINE_EXCEEDED || why == BELAY_EBUSY);
+            check_close(ctx);
+            next = belay_with_cancel(belay_background());
+        } else {
+            resets++;
+            check_sleep(BELAY_US(i % 3 * 20));
+            check_live(next);
+        }
+        ctx = next;
+    }
+    CHECK_IS(atomic_load(&ran), 0);
+    printf("    %ld resets won\n", resets);
+    check_close(ctx);
+}
+
+static void what_cannot_be_reset(void) {
+    belay_ctx ctx = belay_with_cancel(belay_background()), child = belay_with_cancel(ctx);
+    CHECK(belay_is_none(belay_reset(ctx)));
+    CHECK_IS(belay_last_status(), BELAY_EBUSY);
+    check_close(child);
+    CHECK_IS(belay_retain(ctx), BELAY_OK);
+    CHECK(belay_is_none(belay_reset(ctx)));
+    check_close(ctx);
+    belay_reg reg = belay_after_func(ctx, check_ignore, NULL);
+    CHECK(belay_is_none(belay_reset(ctx)));
+    CHECK_IS(belay_stop(reg), BELAY_STOP_PREVENTED);
+    check_live(ctx);
+    ctx = belay_reset(ctx);
+    check_live(ctx);
+    CHECK(belay_done_fd(ctx) >= 0);
+    CHECK(belay_is_none(belay_reset(ctx)));
+    CHECK_IS(belay_last_status(), BELAY_EBUSY);
+    belay_cancel(ctx);
+    check_close(ctx);
+    ctx = belay_with_cancel(belay_background());
+    belay_cancel(ctx);
+    CHECK(belay_is_none(belay_reset(ctx)));
+    CHECK_IS(belay_last_status(), BELAY_CANCELED);
+    check_done(ctx, BELAY_CANCELED);
+    check_close(ctx);
+    CHECK(belay_is_none(belay_reset(ctx)));
+    CHECK_IS(belay_last_status(), BELAY_ESTALE);
+    CHECK(belay_is_none(belay_reset(belay_background())));
+    CHECK_IS(belay_last_status(), BELAY_EINVAL);
+}
+
+int main(void) {
+    static const struct check_test tests[] = {
+        TEST(earlier_later_and_never), TEST(never_past_the_parents), TEST(descendants_follow),
+        TEST(listeners_of_descendants_are_told), TEST(a_keep_alive_is_never_cut_short), TEST(what_cannot_be_moved),
+        TEST(moves_race_with_the_driver), TEST(the_old_handle_is_stale), TEST(a_late_timer_finds_nothing),
+        TEST(what_cannot_be_reset),
+    };
+    RUN_TESTS(tests, "");
+    return 0;
+}
