@@ -130,6 +130,30 @@ static void every_waiter_wakes(void) {
     }
 }
 
+// While another thread closed it, a cancelled context's cause was "stale handle" and its error "canceled" again.
+static void cancel_and_close(void *argument) {
+    (void)argument;
+    while (!atomic_load(&over)) {
+        belay_ctx ctx = belay_with_cancel(belay_background());
+        atomic_store(&place, ctx.bits);
+        belay_cancel(ctx);
+        check_close(ctx);
+    }
+}
+static void compare_error_and_cause(void *argument) {
+    (void)argument;
+    while (!atomic_load(&over)) {
+        belay_ctx ctx = placed();
+        belay_cause cause = {0};
+        if (belay_err(ctx) != BELAY_CANCELED || !belay_cause_of(ctx, &cause)) continue;
+        if (belay_err(ctx) == BELAY_CANCELED) CHECK_IS(cause.code, BELAY_CANCELED);
+    }
+}
+static void error_and_cause_agree_during_a_close(void) {
+    atomic_store(&place, 0);
+    race((check_body *const[]){cancel_and_close, compare_error_and_cause, compare_error_and_cause}, 3);
+}
+
 // Inside a callback that the close ran, the error was "canceled" and the cause "stale handle".
 static belay_ctx closing;
 static void look_at_it(void *ran) {
@@ -191,7 +215,7 @@ int main(void) {
     static const struct check_test tests[] = {
         TEST(a_close_races_with_the_push_to_it), TEST(retains_contend_with_derivations),
         TEST(a_cancel_that_comes_second_leaves_nothing_live), TEST(time_left_is_never_for_ever), TEST(every_waiter_wakes),
-        TEST(error_and_cause_agree_inside_the_close), TEST(a_negative_delay_is_none), TEST(a_forked_child_answers),
+        TEST(error_and_cause_agree_during_a_close), TEST(error_and_cause_agree_inside_the_close), TEST(a_negative_delay_is_none), TEST(a_forked_child_answers),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -60,16 +60,17 @@ public func belay_cause_of(_ ctx: belay_ctx, _ cause: UnsafeMutablePointer<belay
 extension Handle {
     /// The cause of a done context; nil if the handle is stale or none.
     fileprivate func causeIfOpen() -> belay_cause? {
-        guard let pinned = pin() else { return nil }
+        guard let found = find() else { return nil }
         let cause: belay_cause
         if kind == Kind.lite {
-            cause = pinned.asLite.cause()
+            cause = found.node.asLite.cause()
         } else {
-            let scope = node(pinned.scopeIndex(kind: kind))
+            let scope = node(found.node.scopeIndex(kind: kind))
             cause = scope.cause(scope.state)
         }
-        pinned.release()
-        return cause
+        // LoadLoad: what was copied was this context's if the handle still matches.
+        atomicMemoryFence(ordering: .acquiring)
+        return matches(found.node.pointee.state.get()) ? cause : nil
     }
 }
 

@@ -70,13 +70,15 @@ extension belay_cause {
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
-    /// Why this scope, which is done and kept alive by the caller, ended.
+    /// Why this scope, which is done, ended. Safe on a node that is being recycled: the answer then means nothing, and the
+    /// caller finds out by looking at its handle again.
     func cause(_ state: State) -> belay_cause {
+        state.verdict.isInherited ? node(pointee.origin.get()).ownCause : ownCause
+    }
+
+    /// The cause of a scope whose verdict is its own.
+    private var ownCause: belay_cause {
         let verdict = state.verdict
-        if verdict.isInherited {
-            let origin = node(pointee.origin.get())
-            return origin.cause(origin.state)
-        }
         let record =
             verdict == .canceledWithCause
             ? pointee.cause.get()
