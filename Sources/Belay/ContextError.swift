@@ -57,19 +57,18 @@ extension ContextError: CustomStringConvertible {
 extension ContextError {
     /// The error of a context that `belay_err` said is done, with the cause that belongs to it.
     ///
-    /// Error and cause are two reads, and the context may be closed between them. The status is read again after the
-    /// cause: if it is still the same the cause is of the same life, since a stale handle stays stale.
+    /// Error and cause are two reads, and the context may be closed between them. The cause of a closed context is
+    /// «stale», whatever its end was: then so is the error.
     init(_ status: belay_status, of handle: belay_ctx) {
         var cause = belay_cause()
-        guard status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED,
-            belay_cause_of(handle, &cause), belay_err(handle) == status
-        else {
-            let now = belay_err(handle)
-            self = .unavailable(ContextCause(now == BELAY_OK ? status : now))
+        guard status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED, belay_cause_of(handle, &cause) else {
+            self = .unavailable(ContextCause(status))
             return
         }
         let why = ContextCause(cause)
-        if status == BELAY_DEADLINE_EXCEEDED {
+        if why.code == Int64(BELAY_ESTALE.rawValue), why == ContextCause(BELAY_ESTALE) {
+            self = .unavailable(why)
+        } else if status == BELAY_DEADLINE_EXCEEDED {
             self = .deadlineExceeded(why)
         } else {
             self = why.code == ContextCause.taskCancelled.code ? .taskCancelled : .cancelled(why)

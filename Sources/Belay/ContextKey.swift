@@ -26,5 +26,6 @@ public protocol ContextKey {
 }
 
 extension ContextKey {
+    /// The type's name.
     public static var name: String { String(describing: Self.self) }
 }

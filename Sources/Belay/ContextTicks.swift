@@ -10,11 +10,13 @@ import CBelay
 public struct ContextTicks: AsyncSequence, Sendable {
     /// The instant that was planned. It has passed when the element arrives.
     public typealias Element = SuspendingClock.Instant
+    /// The loop cannot fail: it ends.
     public typealias Failure = Never
 
     let context: Context
     let period: Duration
 
+    /// Starts to count: the first tick is one period from now.
     public func makeAsyncIterator() -> Iterator {
         Iterator(context: context, period: period.belayNanoseconds, last: belay_now())
     }
@@ -25,7 +27,9 @@ public struct ContextTicks: AsyncSequence, Sendable {
         let period: belay_duration
         var last: belay_instant
 
-        /// Waits for the next tick. Stays on the caller's actor.
+        /// Waits for the next tick, without blocking a thread. Stays on the caller's actor.
+        ///
+        /// - Returns: The planned instant; `nil` once the context is done or the task is cancelled.
         public mutating func next(isolation: isolated (any Actor)? = #isolation) async -> SuspendingClock.Instant? {
             let next = nextInstant(after: last, every: period)
             do throws(ContextError) {

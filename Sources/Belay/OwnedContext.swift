@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
 
-/// Owns a context whose life fits no scope: a connection's, a session's, one that an object keeps.
+/// Owns a context whose life fits no scope: a connection's, a pool's, one that an object keeps.
 ///
 /// ```swift
-/// final class Session {
+/// final class Connection {
 ///     private let life = OwnedContext(timeout: .seconds(3600), parent: .background)
 ///     func serve() async { await Context.$current.withValue(life.context) { … } }
-/// }   // the session's end is the end of all its work
+/// }   // the connection's end is the end of all its work
 /// ```
 ///
 /// It is closed exactly once: by ``close()`` or at the end of its life, whichever happens first. Closing cancels what
@@ -67,7 +67,8 @@ public struct OwnedContext: ~Copyable, Sendable {
     }
 
     /// Cancels the context if it is live, and gives it up. When this returns everything derived from it reads as done,
-    /// and inline callbacks and the release of values that nobody can see any more are over.
+    /// and the inline callbacks that this sets off have run. A value that nobody can see any more is released before
+    /// this returns, or by the thread that is ending one of its contexts at the same moment.
     public consuming func close() {}  // deinit
 
     /// Gives up ownership without closing, for C code that calls `belay_close`.

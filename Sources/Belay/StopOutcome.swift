@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 
 /// What became of a callback that was to be stopped.
 public enum StopOutcome: Sendable, Hashable {

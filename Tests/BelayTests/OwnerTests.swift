@@ -31,15 +31,15 @@ extension BelayTests {
         }
 
         @Test func aClassMayOwnOne() async {
-            final class Session {
+            final class Connection {
                 let life = OwnedContext(timeout: .seconds(1000), parent: .background)
             }
             await expectNoLeak {
-                var session: Session? = Session()
-                let ctx = session!.life.context
+                var connection: Connection? = Connection()
+                let ctx = connection!.life.context
                 let child = OwnedContext(parent: ctx)
                 #expect(!child.context.isDone)
-                session = nil
+                connection = nil
                 #expect(ctx.isDone)
                 #expect(child.context.isDone)
             }

@@ -8,7 +8,7 @@ import Synchronization
 // freed: they go back to the pool of their key, and carry a count of holders.
 //
 //   holders == 0   in the pool, or on the way into or out of it
-//   holders >= 1   the context that was made with the box counts one, from take() to its drop; each look-up counts one
+//   holders >= 1   the context that was made with the box counts one, from make() to its drop; each look-up counts one
 //                  for as long as it copies the value out
 //
 // A look-up (1) adds itself unless the count is 0, (2) asks the context again. If the context still answers with this
