@@ -204,7 +204,7 @@ static void a_descriptor_is_readable_from_the_end_on(void) {
     check_close(timed);
     check_close(child);
     check_close(ctx);
-    CHECK(fcntl(fd, F_GETFD) == -1 && errno == EBADF); // closed with the last reference
+    EVENTUALLY(fcntl(fd, F_GETFD) == -1 && errno == EBADF); // closed with the last reference: the driver may have one
 }
 
 static int open_descriptors(void) {

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Calls that race with a close. An owner makes contexts and closes them; visitors, who only know the handle,
+// use it at the same time.
+#include "check.h"
+
+enum { PLACES = 8, VISITORS = 2 };
+
+static _Atomic uint64_t places[PLACES];
+static atomic_bool over;
+static const belay_key key = {"key"};
+
+static belay_ctx visible(unsigned *turn) { return (belay_ctx){atomic_load(&places[(*turn)++ % PLACES])}; }
+
+static belay_ctx make(unsigned turn, belay_ctx parent) {
+    switch (turn % 5) {
+    case 0: return belay_with_cancel(belay_background());
+    case 1: return belay_with_value(parent, &key, NULL, NULL);
+    case 2: return belay_with_timeout(parent, BELAY_SEC(100));
+    case 3: return belay_without_cancel(parent);
+    default: return belay_with_cancel(parent);
+    }
+}
+// Every owner's close must find the context that it owns, whatever visitors do.
+static void owner(void *argument) {
+    (void)argument;
+    for (unsigned turn = 0; !atomic_load(&over); turn++) {
+        belay_ctx parent = belay_with_cancel(belay_background()), made = make(turn, parent);
+        CHECK(!belay_is_none(made));
+        belay_ctx old = {atomic_exchange(&places[turn % PLACES], made.bits)};
+        if (old.bits) check_close(old);
+        check_close(parent);
+    }
+}
+
+static void race(check_body *visitor) {
+    struct check_thread threads[1 + VISITORS];
+    atomic_store(&over, false);
+    check_start(&threads[0], owner, NULL);
+    for (int i = 0; i < VISITORS; i++) check_start(&threads[1 + i], visitor, NULL);
+    check_sleep((belay_duration)check_scaled(BELAY_MS(700)));
+    atomic_store(&over, true);
+    for (int i = 0; i < 1 + VISITORS; i++) check_join(&threads[i]);
+    for (int i = 0; i < PLACES; i++) check_close((belay_ctx){atomic_exchange(&places[i], 0)});
+}
+
+static void retain_it(void *argument) {
+    (void)argument;
+    for (unsigned turn = 0; !atomic_load(&over);) {
+        belay_ctx ctx = visible(&turn);
+        belay_status status = belay_retain(ctx);
+        CHECK(status == BELAY_OK || status == BELAY_ESTALE || ctx.bits == 0);
+        if (status != BELAY_OK) continue;
+        CHECK(belay_err(ctx) != BELAY_ESTALE); // it is ours too
+        check_close(ctx);
+    }
+}
+static void retain_and_close(void) { race(retain_it); }
+
+static void derive_from_it(void *argument) {
+    (void)argument;
+    for (unsigned turn = 0; !atomic_load(&over);) {
+        belay_ctx parent = visible(&turn), child = make(turn % 5 == 0 ? 4 : turn, parent);
+        if (belay_is_none(child)) continue;
+        belay_err(child);
+        check_close(child);
+    }
+}
+static void derive_and_close(void) { race(derive_from_it); }
+
+static void listen_to_it(void *argument) {
+    (void)argument;
+    for (unsigned turn = 0; !atomic_load(&over);) {
+        atomic_int runs = 0;
+        belay_ctx ctx = visible(&turn);
+        belay_reg reg = turn % 2 ? belay_on_done(ctx, check_count, &runs) : belay_after_func(ctx, check_count, &runs);
+        if (reg.bits == 0) continue;
+        belay_status stopped = belay_stop_wait(reg, BELAY_FOREVER);
+        CHECK(stopped == BELAY_STOP_PREVENTED || stopped == BELAY_STOP_GONE);
+        CHECK_IS(runs, stopped == BELAY_STOP_GONE);
+    }
+}
+static void listen_and_close(void) { race(listen_to_it); }
+
+static void cancel_it(void *argument) {
+    (void)argument;
+    for (unsigned turn = 0; !atomic_load(&over);) {
+        belay_ctx ctx = visible(&turn), child = belay_with_cancel(ctx);
+        belay_status status = belay_cancel_cause(ctx, 7, "raced");
+        CHECK(status == BELAY_OK || status == BELAY_ESTALE || status == BELAY_ENOCANCEL || ctx.bits == 0);
+        if (belay_is_none(child)) continue;
+        if (status == BELAY_OK || status == BELAY_ESTALE) CHECK(belay_is_done(ctx));
+        if (status == BELAY_OK) check_done(child, BELAY_CANCELED); // also where another visitor's cancel won
+        check_close(child);
+    }
+}
+static void cancel_and_close(void) { race(cancel_it); }
+
+static void wait_for_it(void *argument) {
+    (void)argument;
+    for (unsigned turn = 0; !atomic_load(&over);) {
+        belay_ctx several[] = {belay_background(), visible(&turn), visible(&turn)};
+        belay_status status = turn % 3 ? belay_wait(several[1], BELAY_US(turn % 50))
+                                       : belay_wait_any(several, 3, BELAY_US(turn % 50), NULL);
+        CHECK(status == BELAY_TIMEOUT || status == BELAY_CANCELED || status == BELAY_ESTALE || status == BELAY_EINVAL);
+        belay_cause cause;
+        if (belay_is_done(several[1])) CHECK(belay_cause_of(several[1], &cause));
+    }
+}
+static void wait_and_close(void) { race(wait_for_it); }
+
+// Once done, always done: the same answer, until the handle is stale.
+static void ask_it(void *argument) {
+    (void)argument;
+    for (unsigned turn = 0; !atomic_load(&over);) {
+        belay_ctx ctx = visible(&turn);
+        belay_status first = belay_err(ctx), second = belay_err(ctx);
+        if (first != BELAY_OK) CHECK(second == first || second == BELAY_ESTALE);
+        if (second == BELAY_ESTALE) CHECK_IS(belay_err(ctx), BELAY_ESTALE);
+        if (first != BELAY_OK) CHECK_IS(belay_remaining(ctx), 0);
+    }
+}
+static void ask_and_close(void) { race(ask_it); }
+
+// Two closes of a last reference: one is OK, the other stale.
+struct closers { belay_ctx ctx; atomic_int ready, ok, stale; };
+static void close_together(void *argument) {
+    struct closers *all = argument;
+    atomic_fetch_add(&all->ready, 1);
+    while (atomic_load(&all->ready) < 2) {}
+    belay_status status = belay_close(all->ctx);
+    if (status == BELAY_OK) atomic_fetch_add(&all->ok, 1);
+    if (status == BELAY_ESTALE) atomic_fetch_add(&all->stale, 1);
+}
+static void close_and_close(void) {
+    for (long round = check_scaled(800); round > 0; round--) {
+        belay_ctx parent = belay_with_cancel(belay_background());
+        struct closers all = {.ctx = make((unsigned)round, parent)};
+        if (round % 3 == 0) CHECK(belay_done_fd(all.ctx) >= 0);
+        check_threads(2, close_together, &all);
+        CHECK(all.ok == 1 && all.stale == 1);
+        check_close(parent);
+    }
+}
+
+int main(void) {
+    static const struct check_test tests[] = {
+        TEST(retain_and_close), TEST(derive_and_close), TEST(listen_and_close),
+        TEST(cancel_and_close), TEST(wait_and_close),   TEST(ask_and_close),
+        TEST(close_and_close),
+    };
+    RUN_TESTS(tests, "");
+    return 0;
+}
