@@ -58,8 +58,8 @@ static void every_so_often(belay_ctx ctx) {
     belay_timer beat = belay_timer_every(ctx, BELAY_MS(2), run, &work);
     (void)belay_wait(work.done, BELAY_FOREVER);
     CHECK(belay_now() - start >= BELAY_MS(6), "three beats of 2 ms take 6 ms at least");
-    belay_status answer = belay_timer_stop(beat);
-    CHECK(answer == BELAY_STOP_PREVENTED || answer == BELAY_STOP_RUNNING, "it beats until it is stopped");
+    belay_status answer = belay_timer_stop_wait(beat, BELAY_FOREVER);
+    CHECK(answer == BELAY_STOP_PREVENTED || answer == BELAY_STOP_GONE, "it beats until it is stopped; nothing runs now");
     belay_close(work.done);
 }
 

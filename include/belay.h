@@ -36,8 +36,8 @@
  *   Threads    Any function may be called on any thread, on any handle, at any time, also after the handle's close.
  *   Handles    A handle whose context is closed is stale: it reads as done, and calls answer BELAY_ESTALE. A handle
  *              that never was one ({0}, random bits, another kind of handle) reads as done with BELAY_EINVAL.
- *   Blocking   Nothing blocks but belay_wait, belay_wait_any and belay_stop_wait. Internal locks are held for short,
- *              bounded work and never while your code runs.
+ *   Blocking   Nothing blocks but belay_wait, belay_wait_any, belay_stop_wait and belay_timer_stop_wait. Internal locks
+ *              are held for short, bounded work and never while your code runs.
  *   Callbacks  Inside a callback or a drop function every function of this header may be called.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
  *              belay_status_string and belay_version.
@@ -185,13 +185,13 @@ belay_ctx belay_with_value(belay_ctx parent, const belay_key *key, void *value, 
 belay_ctx belay_without_cancel(belay_ctx parent);
 
 /* A leaf for hot paths: a context that is only asked, waited for, cancelled and closed, at most `timeout` from now
- * (BELAY_FOREVER: no deadline of its own; no clock is read). It joins no list, takes no lock and keeps no reference on its
- * parent, so it costs less than any other and nothing is shared with other threads. Deriving from it or registering on
- * it (belay_after_func, belay_on_done, belay_done_fd, belay_wait_any) is BELAY_ELEAF. It has no values. It ends with
- * its parent: a parent that is closed reads as cancelled. With the parent closed its cause cannot be known any more; a
- * lite context that was asked before keeps it. Where its own deadline passed and its parent was cancelled before
- * anyone asked, and the parent had no other children, the parent's end is what it reports. {0} and the last status as
- * for every derivation. */
+ * (BELAY_FOREVER: no deadline of its own; no clock is read). It joins no list, takes no lock and keeps no reference
+ * on its parent, so it costs less than any other and nothing is shared with other threads. Deriving from it or
+ * registering on it (belay_after_func, belay_on_done, belay_done_fd, belay_wait_any) is BELAY_ELEAF. It has no
+ * values. It ends with its parent: a parent that is closed reads as cancelled. With the parent closed its cause
+ * cannot be known any more; a lite context that was asked before keeps it. Where its own deadline passed and its
+ * parent was cancelled before anyone asked, and the parent had no other children, the parent's end is what it
+ * reports. {0} and the last status as for every derivation. */
 belay_ctx belay_lite(belay_ctx parent, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -207,8 +207,8 @@ belay_ctx belay_lite(belay_ctx parent, belay_duration timeout);
 belay_status belay_cancel(belay_ctx ctx);
 
 /* The same with a cause that belay_cause_of() gives for this context and for every descendant that it ends. The
- * message is copied, cut at 55 bytes; NULL is an empty one. Ignored where the context has ended already. If there is no
- * memory for the cause the context ends without it and the answer is BELAY_ENOMEM. */
+ * message is copied, cut at 55 bytes; NULL is an empty one. Ignored where the context has ended already. If there is
+ * no memory for the cause the context ends without it and the answer is BELAY_ENOMEM. */
 belay_status belay_cancel_cause(belay_ctx ctx, int64_t code, const char *message);
 
 /* Cancels the context if it is live, as belay_cancel does, then gives up the caller's reference. The handle and its
@@ -220,8 +220,8 @@ belay_status belay_cancel_cause(belay_ctx ctx, int64_t code, const char *message
 belay_status belay_close(belay_ctx ctx);
 
 /* One more owner: the context needs one more belay_close or belay_release. For handing a context to another owner
- * whose life you do not know; for passing it down a call no retain is needed. BELAY_OK, BELAY_EINVAL, BELAY_ESTALE (it
- * lost the race with the last close), BELAY_ENOMEM. On a root it does nothing and is BELAY_OK. */
+ * whose life you do not know; for passing it down a call no retain is needed. BELAY_OK, BELAY_EINVAL, BELAY_ESTALE
+ * (it lost the race with the last close), BELAY_ENOMEM. On a root it does nothing and is BELAY_OK. */
 belay_status belay_retain(belay_ctx ctx);
 
 /* Gives up one reference. The same as belay_close, under the name that pairs with belay_retain. */
@@ -265,31 +265,33 @@ void *belay_value(belay_ctx ctx, const belay_key *key);
  * The first of these on a context attaches it: from then on its end is pushed to its listeners.
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* Blocks until the context is done or `timeout` has passed. Returns BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, at once
- * if the context is done already; BELAY_TIMEOUT if it is still live; BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM at once.
- * A timeout of 0 or less only asks. BELAY_FOREVER on a context that can never end blocks for ever. Uses no thread and
- * no timer but the caller's own sleep. Another thread's close of this context ends the wait; but a value context ends only
- * with its scope, and so does a wait for it. EINTR is handled. */
+/* Blocks until the context is done or `timeout` has passed. Returns BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, at
+ * once if the context is done already; BELAY_TIMEOUT if it is still live; BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM at
+ * once. A timeout of 0 or less only asks. BELAY_FOREVER on a context that can never end blocks for ever. Uses no
+ * thread and no timer but the caller's own sleep. Another thread's close of this context ends the wait; but a value
+ * context ends only with its scope, and so does a wait for it. EINTR is handled. */
 belay_status belay_wait(belay_ctx ctx, belay_duration timeout);
 
 /* The same for the first of `n` contexts to be done; *index, if not NULL, says which (the lowest of those that are
  * done when it looks). On BELAY_TIMEOUT *index is not written. A handle that is stale or none reads as done: its
- * status is returned, with its index. n == 0 or ctxs == NULL is BELAY_EINVAL. Costs a registration for each context. */
+ * status is returned, with its index. n == 0 or ctxs == NULL is BELAY_EINVAL. Costs a registration for each context.
+ * */
 belay_status belay_wait_any(const belay_ctx *ctxs, size_t n, belay_duration timeout, size_t *index);
 
-/* A descriptor for poll, epoll, select or kqueue that becomes readable when the context is done, and stays so. Made
- * when first asked for; the same one each time. It belongs to the context: do not close it; reading from it is
- * harmless. It is closed with the context's last reference, so take it out of your poll set before belay_close. A
- * context that is done already answers with one descriptor that the whole process shares, and one that can never end
- * likewise; those are never closed. Returns -1 with belay_last_status() BELAY_ESYSTEM (no descriptors left: errno),
- * BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM. Arms the context's timer and starts the driver thread if it has a deadline. */
+/* A descriptor for poll, epoll or select that becomes readable when the context is done, and stays so. Made when first
+ * asked for; the same one each time, also after the end. It belongs to the context: do not close it; reading from it
+ * is harmless. It is closed with the context's last reference, so take it out of your poll set before belay_close. A
+ * context that was done before anyone asked for its descriptor answers with one that the whole process shares, and one
+ * that can never end likewise; those are never closed. Returns -1 with belay_last_status() BELAY_ESYSTEM (no
+ * descriptors left: errno), BELAY_ESTALE, BELAY_EINVAL, BELAY_ELEAF, BELAY_ENOMEM. Arms the context's timer and starts
+ * the driver thread if it has a deadline. */
 int belay_done_fd(belay_ctx ctx);
 
 /* Runs fn(arg) once when the context is done, on the executor (a small pool of threads, or your own: section 9); at
  * once if it is done already. Never on the caller's stack. Closing the context ends it, and so runs the callback; to
  * leave without it, belay_stop it first. Returns the registration, which needs no close, or {0}: then fn will never
- * run (belay_last_status: BELAY_EINVAL, also for a NULL fn, BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM if no thread can be
- * started). The writes that came before the cancel are visible in fn. */
+ * run (belay_last_status: BELAY_EINVAL, also for a NULL fn, BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM if no thread
+ * can be started). The writes that came before the cancel are visible in fn. */
 belay_reg belay_after_func(belay_ctx ctx, void (*fn)(void *arg), void *arg);
 
 /* The same, but fn runs inline on the thread that ends the context: inside belay_cancel or belay_close, on the driver
@@ -298,14 +300,14 @@ belay_reg belay_after_func(belay_ctx ctx, void (*fn)(void *arg), void *arg);
 belay_reg belay_on_done(belay_ctx ctx, void (*fn)(void *arg), void *arg);
 
 /* Tries to stop a callback, without blocking. BELAY_STOP_PREVENTED: it will never run, and its `arg` is yours again.
- * BELAY_STOP_RUNNING: it is running now (also when called from inside it). BELAY_STOP_GONE: it has run, or was stopped
- * before. BELAY_EINVAL for a handle that is none. Of several calls that race, one gets PREVENTED. Also takes a callback
- * that is queued on the executor and has not begun. */
+ * BELAY_STOP_RUNNING: it is running now (also when called from inside it). BELAY_STOP_GONE: it has run, or was
+ * stopped before. BELAY_EINVAL for a handle that is none. Of several calls that race, one gets PREVENTED. Also takes
+ * a callback that is queued on the executor and has not begun. */
 belay_status belay_stop(belay_reg reg);
 
-/* The same, and if the callback is running waits until it has returned: then BELAY_STOP_GONE, and all that it wrote is
- * visible. Waits for this one callback only. Called from inside that very callback it answers BELAY_STOP_RUNNING at
- * once. If waiting could never end, because callbacks wait for each other in a ring, BELAY_EDEADLK at once.
+/* The same, and if the callback is running waits until it has returned: then BELAY_STOP_GONE, and all that it wrote
+ * is visible. Waits for this one callback only. Called from inside that very callback it answers BELAY_STOP_RUNNING
+ * at once. If waiting could never end, because callbacks wait for each other in a ring, BELAY_EDEADLK at once.
  * BELAY_TIMEOUT when `timeout` passed first; a timeout of 0 or less only asks. */
 belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
 
@@ -313,22 +315,23 @@ belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
  * 7. Move
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* Moves the context's deadline to `deadline`: earlier, later, or never (BELAY_FOREVER); never past the parent's, which
- * counts where it is not later. For idle timeouts and keep-alives. An instant in the past ends the context before this
- * returns. Everything derived from it follows. BELAY_OK if moved: it will not end at the old instant. If it has ended
- * already, or the deadline passes at this moment, nothing is moved, and the answer is how it ended: BELAY_CANCELED or
- * BELAY_DEADLINE_EXCEEDED. Of two threads that move it at the same time, one comes last and counts. BELAY_ENOCANCEL for
- * contexts without an end of their own, BELAY_ELEAF for a lite one, BELAY_EINVAL, BELAY_ESTALE, BELAY_ENOMEM. A cause
- * given at birth stays the deadline's cause. Once a process has moved a deadline, belay_deadline and belay_remaining
- * look at every context above instead of at one. */
+/* Moves the context's deadline to `deadline`: earlier, later, or never (BELAY_FOREVER); never past the parent's,
+ * which counts where it is not later. For idle timeouts and keep-alives. An instant in the past ends the context
+ * before this returns. Everything derived from it follows. BELAY_OK if moved: it will not end at the old instant. If
+ * it has ended already, or the deadline passes at this moment, nothing is moved, and the answer is how it ended:
+ * BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED. Of two threads that move it at the same time, one comes last and counts.
+ * BELAY_ENOCANCEL for contexts without an end of their own, BELAY_ELEAF for a lite one, BELAY_EINVAL, BELAY_ESTALE,
+ * BELAY_ENOMEM. A cause given at birth stays the deadline's cause. Once a process has moved a deadline,
+ * belay_deadline and belay_remaining look at every context above instead of at one. */
 belay_status belay_set_deadline(belay_ctx ctx, belay_instant deadline);
 
 /* Makes a context ready for its next use, without giving its memory back: returns its new handle, which replaces `ctx`;
- * the old handle and its copies are stale. Its own deadline and that deadline's cause are taken away
- * (belay_set_deadline gives it a new one); the parent stays. A timer of the old life that is just about to fire finds
- * nothing. Only for a live context that its caller alone has a hold on: {0} with belay_last_status() BELAY_EBUSY if there
- * are children, other owners, callbacks, waiters or a descriptor, BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED if it has
- * ended, BELAY_EINVAL for other kinds, BELAY_ESTALE; `ctx` is then what it was. */
+ * the old handle and its copies are stale. Its own deadline and that deadline's cause are taken away (belay_set_deadline
+ * gives it a new one); the parent stays. A timer of the old life that is just about to fire finds nothing. Only for a
+ * live context that its caller alone has a hold on: else {0}, and `ctx` is still to be closed. belay_last_status() is
+ * then BELAY_EBUSY if there are children, other owners, callbacks, waiters or a descriptor; BELAY_CANCELED or
+ * BELAY_DEADLINE_EXCEEDED if it has ended (if it ended at this very moment it is closed already, and the close answers
+ * BELAY_ESTALE, which is harmless); BELAY_EINVAL for other kinds; BELAY_ESTALE. */
 belay_ctx belay_reset(belay_ctx ctx);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -339,15 +342,16 @@ belay_ctx belay_reset(belay_ctx ctx);
  * then. fn asks: `if (!belay_is_done(ctx)) …`. A timer keeps no reference on its context, whose handle cannot dangle.
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* Runs fn(arg) once, `delay` from now, never early; a delay of 0 or less means as soon as possible, BELAY_FOREVER never
- * (until belay_timer_reset). Returns the timer, which needs no close: after fn has run the handle is stale. {0} on failure: BELAY_EINVAL (a bad context, a NULL
- * fn), BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM (the driver thread cannot be started). */
+/* Runs fn(arg) once, `delay` from now, never early; a delay of 0 or less means as soon as possible, BELAY_FOREVER
+ * never (until belay_timer_reset). Returns the timer, which needs no close: after fn has run the handle is stale. {0}
+ * on failure: BELAY_EINVAL (a bad context, a NULL fn), BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM (the driver thread
+ * cannot be started). */
 belay_timer belay_timer_after(belay_ctx ctx, belay_duration delay, void (*fn)(void *arg), void *arg);
 
 /* Runs fn(arg) every `period`, first after one period, until it is stopped or the context ends: the first run that
- * begins after the end is the last. The times are the start plus whole periods: they do not drift. One run at a time: times
- * that pass while fn runs are skipped, not made up for.
- * A period of 0 or less, or BELAY_FOREVER, is BELAY_EINVAL. */
+ * begins after the end is the last. The times are the start plus whole periods: they do not drift. One run at a time:
+ * times that pass while fn runs are skipped, not made up for. A period of 0 or less, or BELAY_FOREVER, is
+ * BELAY_EINVAL. */
 belay_timer belay_timer_every(belay_ctx ctx, belay_duration period, void (*fn)(void *arg), void *arg);
 
 /* Moves a pending timer so that it is next due `delay` from now (a periodic one goes on from there). BELAY_OK if
@@ -360,28 +364,33 @@ belay_status belay_timer_reset(belay_timer timer, belay_duration delay);
  * BELAY_EINVAL. The timer's memory is free at once, not at its time. */
 belay_status belay_timer_stop(belay_timer timer);
 
+/* The same, and if fn is running waits until it has returned, as belay_stop_wait does for a callback: then
+ * BELAY_STOP_GONE, and nothing uses `arg` any more. BELAY_STOP_RUNNING at once from inside fn, BELAY_EDEADLK at once
+ * where callbacks wait for each other in a ring, BELAY_TIMEOUT when `timeout` passed first. */
+belay_status belay_timer_stop_wait(belay_timer timer, belay_duration timeout);
+
 /* ---------------------------------------------------------------------------------------------------------------
  * 9. Runtime
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* Where belay_after_func and timer callbacks run. `submit` must arrange for run(task) to be called exactly once, on any
- * thread, soon; it may call it before it returns. It is called with no lock held, on the thread that ends a context,
- * the driver's, or the one that registers on a done context. */
+/* Where belay_after_func and timer callbacks run. `submit` must arrange for run(task) to be called exactly once, on
+ * any thread, soon; it may call it before it returns. It is called with no lock held, on the thread that ends a
+ * context, the driver's, or the one that registers on a done context. */
 typedef struct belay_executor {
     void (*submit)(void *self, void (*run)(void *task), void *task);
     void *self;
 } belay_executor;
 
-/* Gives callbacks to your executor from now on; NULL gives them to the built-in pool again. The struct is copied; `self`
- * must stay valid for as long as callbacks may be submitted. Tasks that are queued already stay where they are. The
- * pool starts no thread before it has work, starts another when work waits while its threads are busy or blocked (so
- * callbacks that wait for other callbacks make progress), and its threads end when idle. BELAY_OK; BELAY_EINVAL for a
- * NULL submit. */
+/* Gives callbacks to your executor from now on; NULL gives them to the built-in pool again. The struct is copied;
+ * `self` must stay valid for as long as callbacks may be submitted. Tasks that are queued already stay where they
+ * are. The pool starts no thread before it has work, starts another when work waits while its threads are busy or
+ * blocked (so callbacks that wait for other callbacks make progress), and its threads end when idle. BELAY_OK;
+ * BELAY_EINVAL for a NULL submit. */
 belay_status belay_set_executor(const belay_executor *executor);
 
-/* The most memory, in bytes, that contexts, registrations and timers may take together, process-wide; 0 is no limit but
- * the address space. Past it calls fail with BELAY_ENOMEM; once something is freed, work goes on. Memory that is in use
- * already is not given back. Always BELAY_OK. */
+/* The most memory, in bytes, that contexts, registrations and timers may take together, process-wide; 0 is no limit
+ * but the address space. Past it calls fail with BELAY_ENOMEM; once something is freed, work goes on. Memory that is
+ * in use already is not given back. Always BELAY_OK. */
 belay_status belay_memory_limit(size_t bytes);
 
 /* One measurement: set `name`, read `value` and `status` (BELAY_EINVAL for an unknown name). */

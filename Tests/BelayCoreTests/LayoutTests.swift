@@ -41,7 +41,7 @@ import Testing
         #expect(handle.matches(State.birth(generation: 7, kind: Kind.scope, rest: 0xFFF)))
         #expect(!handle.matches(State.birth(generation: 8, kind: Kind.scope, rest: 0)))
         #expect(!handle.matches(State.birth(generation: 7, kind: Kind.value, rest: 0)))
-        #expect(!handle.matches(State(State.birth(generation: 7, kind: Kind.scope, rest: 0)).closed))
-        #expect(State(State.birth(generation: 7, kind: Kind.scope, rest: 0)).closed >> 32 == 8)
+        #expect(!handle.matches(State(State.birth(generation: 7, kind: Kind.scope, rest: 0)).closed(7)))
+        #expect(State(State.birth(generation: 7, kind: Kind.scope, rest: 0)).closed(7) >> 32 == 8)
     }
 }

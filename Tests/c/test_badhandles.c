@@ -76,6 +76,7 @@ static void abuse_registration(belay_reg bad) {
 static void abuse_timer(belay_timer bad) {
     belay_status status = belay_timer_stop(bad);
     CHECK(status == BELAY_EINVAL || status == BELAY_STOP_GONE);
+    CHECK_IS(belay_timer_stop_wait(bad, BELAY_FOREVER), status);
     CHECK_IS(belay_timer_reset(bad, INT64_MIN), status);
     CHECK_IS(belay_timer_reset(bad, BELAY_FOREVER), status);
 }

@@ -150,6 +150,40 @@ static void stop_and_reset(void) {
     EVENTUALLY(atomic_load(&notes) == 3);
 }
 
+// Stop-and-wait: when it returns nothing uses the argument any more, also not a periodic timer's next run.
+struct slow { atomic_int inside, runs; _Atomic uint64_t timer; _Atomic belay_status from_inside; };
+static void run_slowly(void *argument) {
+    struct slow *slow = argument;
+    atomic_store(&slow->inside, 1);
+    check_sleep(BELAY_MS(2));
+    if (slow->timer) slow->from_inside = belay_timer_stop_wait((belay_timer){slow->timer}, BELAY_FOREVER);
+    atomic_fetch_add(&slow->runs, 1);
+    atomic_store(&slow->inside, 0);
+}
+static void stop_and_wait(void) {
+    for (int periodic = 0; periodic < 2; periodic++) {
+        struct slow *slow = calloc(1, sizeof *slow);
+        belay_timer timer = periodic ? belay_timer_every(belay_background(), BELAY_US(100), run_slowly, slow)
+                                     : belay_timer_after(belay_background(), 0, run_slowly, slow);
+        EVENTUALLY(atomic_load(&slow->inside) == 1 || atomic_load(&slow->runs) > 0);
+        belay_status answer = belay_timer_stop_wait(timer, BELAY_FOREVER);
+        CHECK(answer == BELAY_STOP_GONE || (periodic && answer == BELAY_STOP_PREVENTED));
+        CHECK_IS(slow->inside, 0);
+        CHECK_IS(belay_timer_stop_wait(timer, BELAY_FOREVER), BELAY_STOP_GONE);
+        free(slow);
+    }
+    struct slow self = {.from_inside = BELAY_OK};
+    belay_timer timer = belay_timer_every(belay_background(), BELAY_SEC(1000), run_slowly, &self);
+    self.timer = timer.bits;
+    CHECK_IS(belay_timer_stop_wait((belay_timer){0}, 0), BELAY_EINVAL);
+    CHECK_IS(belay_timer_reset(timer, 0), BELAY_OK);
+    EVENTUALLY(atomic_load(&self.runs) == 1); // waiting for itself it did not hang, and stopped itself
+    CHECK_IS(self.from_inside, BELAY_STOP_RUNNING);
+    EVENTUALLY(belay_timer_stop(timer) == BELAY_STOP_GONE);
+    timer = belay_timer_after(belay_background(), BELAY_SEC(1000), check_ignore, NULL);
+    CHECK_IS(belay_timer_stop_wait(timer, 0), BELAY_STOP_PREVENTED);
+}
+
 // Exactly once, whatever the context does: what hangs on the argument is never lost. A periodic one runs a last time.
 static void a_timer_runs_under_an_ended_context(void) {
     atomic_int once = 0, last = 0;
@@ -243,6 +277,7 @@ int main(void) {
         TEST(far_apart_each_wakes_once),
         TEST(pending_timers_cost_nothing),
         TEST(stop_and_reset),
+        TEST(stop_and_wait),
         TEST(a_timer_runs_under_an_ended_context),
         TEST(periodic_timers),
     };

@@ -7,17 +7,19 @@ extension Handle {
     @inline(__always) func status() -> belay_status {
         guard let found = find() else { return absent() }
         if kind == Kind.lite { return found.liteStatus(self) }
-        let isScope = kind == Kind.scope
-        var scope = found.node
+        if kind == Kind.root { return BELAY_OK }
         var state = found.state
-        if !isScope {
-            // Values and detached contexts are what their scope is; roots and detached ones have none.
+        if kind != Kind.scope {
+            // Values and detached contexts are what their scope is; one without a scope is live.
             let index = found.node.pointee.scope.get()
-            if kind == Kind.root || index == 0 { return BELAY_OK }
-            scope = node(index)
-            state = scope.state
+            if index != 0 {
+                let scope = node(index)
+                state = scope.state
+                if scope.mayBeDone(state) { return settledStatus() }
+            }
+        } else if found.node.mayBeDone(state) {
+            return settledStatus()
         }
-        if !state.isDone && state.has(State.pulls | State.timed) && scope.mayHaveEnded(state) { return settledStatus() }
         // LoadLoad: what was read of other words was this context's if the handle still matches.
         atomicMemoryFence(ordering: .acquiring)
         guard matches(found.node.pointee.state.get()) else { return absent() }

@@ -15,7 +15,7 @@ public func belay_close(_ ctx: belay_ctx) -> belay_status {
     guard found.node.pointee.references.change(alone, gone) else { return found.node.closeSlowly(handle) }
     // Nobody else had a reference, nobody ever listened, and no reference can be taken any more: the node is ours alone,
     // and there is nobody to be told that it ended.
-    found.node.pointee.state.store(found.node.state.closed, ordering: .releasing)
+    found.node.pointee.state.store(found.node.state.closed(handle.generation), ordering: .releasing)
     // StoreStore: a reader that finds recycled words must find the handle stale.
     atomicMemoryFence(ordering: .releasing)
     found.node.recycleUpwards()
@@ -52,7 +52,10 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// The close of a node that somebody else has references on too (children, callers, owners), or had listeners.
     @inline(never) fileprivate func closeSlowly(_ handle: Handle) -> belay_status {
         // Held to the end, so that another close cannot recycle the node under our hands.
-        guard acquire(generation: handle.generation) else { return handle.refusalToEnd() }
+        guard acquire(generation: handle.generation) else {
+            makeStaleIfClosing(generation: handle.generation)
+            return handle.diagnose()
+        }
         defer { release() }
         switch decideClose(handle) {
         case .lost:
@@ -60,7 +63,7 @@ extension UnsafeMutablePointer where Pointee == Node {
             endWhateverItIs()
             return BELAY_ESTALE
         case .notLast: release()
-        case .won: end()
+        case .won: end(generation: handle.generation)
         }
         return BELAY_OK
     }
@@ -91,9 +94,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     }
 
     /// What the winning close does: cancel, make the handle stale, give up the owner's reference.
-    private func end() {
+    private func end(generation: UInt64) {
         endWhateverItIs()
-        makeStale()
+        makeStale(generation: generation)
         let one: UInt64 = 1 << Handle.generationShift
         let word = pointee.references.wrappingAdd(one, ordering: .acquiringAndReleasing).newValue
         if word & References.striped != 0 {
@@ -109,14 +112,22 @@ extension UnsafeMutablePointer where Pointee == Node {
         if shape == Kind.lite { asLite.cancel(cause: 0) }
     }
 
-    /// Takes kind and generation out of the state word; the verdict stays, for the children.
-    private func makeStale() {
+    /// Takes kind and generation out of the state word, if they are still there; the verdict stays, for the children.
+    func makeStale(generation: UInt64) {
         var old = pointee.state.load(ordering: .relaxed)
-        while true {
+        while old >> Handle.generationShift == generation {
             let (exchanged, found) = pointee.state.compareExchange(
-                expected: old, desired: State(old).closed, ordering: .acquiringAndReleasing)
+                expected: old, desired: State(old).closed(generation), ordering: .acquiringAndReleasing)
             if exchanged { return }
             old = found
+        }
+    }
+
+    /// For a caller whose handle matched a moment ago but who got no reference. If that is because a close has won that
+    /// had nobody to tell, this does its next step for it: so "stale" is the answer from now on, for everybody.
+    @inline(never) func makeStaleIfClosing(generation: UInt64) {
+        if pointee.references.load(ordering: .acquiring) >> Handle.generationShift != generation {
+            makeStale(generation: generation)
         }
     }
 }

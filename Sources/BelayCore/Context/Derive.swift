@@ -17,13 +17,16 @@ private struct Parentage {
         if handle.kind == Kind.root {
             return Parentage(parent: handle.index, scope: 0, values: 0, clock: 0)
         }
-        guard handle.kind != Kind.lite, node.acquire(generation: handle.generation) else {
-            LastStatus.set(handle.kind == Kind.lite ? BELAY_ELEAF : handle.diagnose())
-            return nil
-        }
+        if handle.kind == Kind.lite || !node.acquire(generation: handle.generation) { return refuse(handle, node) }
         let scope = handle.kind == Kind.scope ? handle.index : node.pointee.scope.get()
         return Parentage(
             parent: handle.index, scope: scope, values: node.pointee.values.get(), clock: node.pointee.clock.get())
+    }
+
+    @inline(never) private static func refuse(_ handle: Handle, _ node: NodePointer) -> Parentage? {
+        if handle.kind != Kind.lite { node.makeStaleIfClosing(generation: handle.generation) }
+        LastStatus.set(handle.kind == Kind.lite ? BELAY_ELEAF : handle.diagnose())
+        return nil
     }
 
     /// The handle was not found: perhaps nothing is set up yet.

@@ -183,27 +183,11 @@ extension Handle {
     @inline(never) fileprivate func cancelPinned(cause: UInt32) -> belay_status {
         guard let pinned = pin() else {
             freeRecord(cause)
-            return refusalToEnd()
+            return diagnose()
         }
         pinned.cancel(cause: cause)
         pinned.release()
         return BELAY_OK
-    }
-
-    /// The answer when no reference can be taken to end the context with. If it is on this moment's way out, by a close
-    /// that has nobody to tell, its handle may still match: then it is marked, so that it does not read as live after we
-    /// have said that it is gone. The swap checks the generation.
-    @inline(never) func refusalToEnd() -> belay_status {
-        if let found = find(), kind == Kind.scope || kind == Kind.lite {
-            var word = found.state.word
-            while matches(word) && !State(word).isDone {
-                let (exchanged, now) = found.node.pointee.state.compareExchange(
-                    expected: word, desired: word | Verdict.canceled.bits, ordering: .acquiringAndReleasing)
-                if exchanged { break }
-                word = now
-            }
-        }
-        return diagnose()
     }
 
     /// Why a handle that was not found cannot be cancelled.

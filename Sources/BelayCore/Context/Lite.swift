@@ -67,7 +67,7 @@ extension Handle {
     @inline(never) func cancelLite(cause: UInt32) -> belay_status {
         guard let pinned = pin() else {
             freeRecord(cause)
-            return refusalToEnd()
+            return diagnose()
         }
         pinned.asLite.cancel(cause: cause)
         pinned.release()

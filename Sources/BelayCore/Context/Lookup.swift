@@ -38,8 +38,9 @@ extension Handle {
     /// Takes a reference on the node if the handle is live: it stays what it is until `release`. Roots stay anyway.
     @inline(__always) func pin() -> NodePointer? {
         guard let found = find() else { return nil }
-        if kind == Kind.root { return found.node }
-        return found.node.acquire(generation: generation) ? found.node : nil
+        if kind == Kind.root || found.node.acquire(generation: generation) { return found.node }
+        found.node.makeStaleIfClosing(generation: generation)
+        return nil
     }
 
     /// The same for a handle that was not found or that `status` called live: a root before the first derivation.

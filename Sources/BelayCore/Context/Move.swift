@@ -99,8 +99,9 @@ extension UnsafeMutablePointer where Pointee == Node {
         // Nobody can take a reference by the handle now. The driver may have, and an end that needs none may come first.
         if state.has(State.armed) { Shard.disarm(listen) }
         guard let ended = startOver(generation: handle.generation + 1) else { return BELAY_OK }
-        // It has ended after all: the old handle stays the one.
-        pointee.references.wrappingSubtract(one, ordering: .acquiringAndReleasing)
+        // It has ended after all, when the old handle could no longer be brought back: so it is closed.
+        makeStale(generation: handle.generation)
+        release()
         return ended.status
     }
 

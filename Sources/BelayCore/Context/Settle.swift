@@ -28,6 +28,11 @@ extension UnsafeMutablePointer where Pointee == Node {
         return self.state
     }
 
+    /// Whether there is no verdict yet but `settle` might find one.
+    @inline(__always) func mayBeDone(_ state: State) -> Bool {
+        !state.isDone && state.has(State.pulls | State.timed) && mayHaveEnded(state)
+    }
+
     /// Whether `settle` might find an end. For callers without a reference: it writes nothing, and a wrong "no" is found
     /// out by looking at the handle again.
     @inline(__always) func mayHaveEnded(_ state: State) -> Bool {

@@ -54,8 +54,8 @@ struct State {
         generation << Handle.generationShift | kind << Handle.kindShift | kind << State.shapeShift | rest
     }
 
-    /// The word of the cell once its context is closed: no handle matches it.
-    @inline(__always) var closed: UInt64 {
+    /// The word of the cell once the context of that generation is closed: no handle matches it.
+    @inline(__always) func closed(_ generation: UInt64) -> UInt64 {
         let rest = word & ((1 << Handle.kindShift) - 1)
         return (generation &+ 1) << Handle.generationShift | rest
     }

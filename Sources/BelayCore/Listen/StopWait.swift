@@ -9,21 +9,34 @@ public func belay_stop_wait(_ reg: belay_reg, _ timeout: belay_duration) -> bela
     guard let (task, state) = Task.find(handle, kind: Kind.registration) else {
         return Task.diagnose(handle, kind: Kind.registration)
     }
-    let answer = Registration.stop(task, state)
-    if answer != BELAY_STOP_RUNNING { return answer }
-    if Running.contains(where: { $0 == task }) { return BELAY_STOP_RUNNING }
-    if timeout <= 0 { return task.handle.bits == handle.bits ? BELAY_TIMEOUT : BELAY_STOP_GONE }
-    Waiting.mark(handle.bits)
-    let status = Waiting.closesRing(handle) ? BELAY_EDEADLK : Waiting.sleep(task, handle, until: Clock.after(timeout))
-    Waiting.mark(0)
-    return status
+    return Waiting.afterStop(Registration.stop(task, state), task, handle, timeout)
+}
+
+@_cdecl("belay_timer_stop_wait") @implementation
+public func belay_timer_stop_wait(_ timer: belay_timer, _ timeout: belay_duration) -> belay_status {
+    let handle = Handle(bits: timer.bits)
+    guard let (task, _) = Task.find(handle, kind: Kind.timer) else { return Task.diagnose(handle, kind: Kind.timer) }
+    return Waiting.afterStop(TimerTask.stop(task, handle), task, handle, timeout)
 }
 
 /// A thread that waits for a task to be over says so in every task that it is itself inside of. So a ring of waiters is
 /// found by following the marks: each waiter marks first and looks then, sequentially consistent, so the last one to join
 /// the ring sees it whole.
 private enum Waiting {
-    static func mark(_ handle: UInt64) {
+    /// The rest of a stop-and-wait: `answer` is what stop said.
+    static func afterStop(
+        _ answer: belay_status, _ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ timeout: Int64
+    ) -> belay_status {
+        if answer != BELAY_STOP_RUNNING { return answer }
+        if Running.contains(where: { $0 == task }) { return BELAY_STOP_RUNNING }
+        if timeout <= 0 { return task.handle.bits == handle.bits ? BELAY_TIMEOUT : BELAY_STOP_GONE }
+        mark(handle.bits)
+        let status = closesRing(handle) ? BELAY_EDEADLK : sleep(task, handle, until: Clock.after(timeout))
+        mark(0)
+        return status
+    }
+
+    private static func mark(_ handle: UInt64) {
         _ = Running.contains { task in
             task.pointee.waitsFor.store(handle, ordering: .sequentiallyConsistent)
             return false
@@ -31,7 +44,7 @@ private enum Waiting {
     }
 
     /// Whether the task named by `target` waits, directly or not, for one that the calling thread is inside of.
-    static func closesRing(_ target: Handle) -> Bool {
+    private static func closesRing(_ target: Handle) -> Bool {
         var next = target
         // Rings longer than this are not looked for; the timeout bounds them.
         for _ in 0..<256 {
@@ -45,7 +58,7 @@ private enum Waiting {
     }
 
     /// Sleeps until the task is over: its generation has moved on. The memory is always there to look at.
-    static func sleep(_ task: UnsafeMutablePointer<Task>, _ handle: Handle, until end: Int64) -> belay_status {
+    private static func sleep(_ task: UnsafeMutablePointer<Task>, _ handle: Handle, until end: Int64) -> belay_status {
         while true {
             let state = task.pointee.state.load(ordering: .acquiring)
             guard handle.matches(state) else { return BELAY_STOP_GONE }
