@@ -26,8 +26,10 @@ enum CauseRecord {
         return index
     }
 
+    /// Safe for any index: one that was read from a cell that has become something else may be no index at all.
     static func read(_ index: UInt32) -> belay_cause {
         var cause = belay_cause()
+        guard index < Region.records.pointee.limit.load(ordering: .acquiring) else { return cause }
         withUnsafeMutableBytes(of: &cause) { bytes in
             for position in 0..<RecordWords.count {
                 let word = RecordWords.word(index, position).pointee.get()
@@ -73,7 +75,11 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// Why this scope, which is done, ended. Safe on a node that is being recycled: the answer then means nothing, and the
     /// caller finds out by looking at its handle again.
     func cause(_ state: State) -> belay_cause {
-        state.verdict.isInherited ? node(pointee.origin.get()).ownCause : ownCause
+        guard state.verdict.isInherited else { return ownCause }
+        let origin = pointee.origin.get()
+        // In a cell that has become a value node this word is part of a pointer.
+        guard origin < Region.contexts.pointee.limit.load(ordering: .acquiring) else { return belay_cause() }
+        return node(origin).ownCause
     }
 
     /// The cause of a scope whose verdict is its own.
