@@ -19,6 +19,13 @@ enum Kind {
     static let registration: UInt64 = 8
     /// A timer.
     static let timer: UInt64 = 9
+    /// A group of tasks, and one of its tasks.
+    static let group: UInt64 = 10
+    static let work: UInt64 = 11
+    /// A pool of request data.
+    static let pool: UInt64 = 12
+    /// A runtime.
+    static let runtime: UInt64 = 13
 }
 
 /// 64 bits: generation (32), kind (4), index (28). The state word of a cell has generation and kind at the same place.
