@@ -370,7 +370,12 @@ belay_status belay_timer_stop(belay_timer timer);
 belay_status belay_timer_stop_wait(belay_timer timer, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 9. Runtime
+ * 9. Runtimes
+ *
+ * A runtime is what a family of contexts shares: a clock, the timers, who drives them, and where callbacks run. There is
+ * a default one, which belay_background() belongs to and which you never see. Make others to keep parts of a program
+ * apart, to live in an event loop without any thread of Belay's, or to test with a clock that you move yourself. A
+ * context belongs to its parent's runtime. Contexts of all runtimes are the same kind of handle and mix freely.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Where belay_after_func and timer callbacks run. `submit` must arrange for run(task) to be called exactly once, on
@@ -381,12 +386,78 @@ typedef struct belay_executor {
     void *self;
 } belay_executor;
 
-/* Gives callbacks to your executor from now on; NULL gives them to the built-in pool again. The struct is copied;
- * `self` must stay valid for as long as callbacks may be submitted. Tasks that are queued already stay where they
- * are. The pool starts no thread before it has work, starts another when work waits while its threads are busy or
- * blocked (so callbacks that wait for other callbacks make progress), and its threads end when idle. BELAY_OK;
+/* Gives callbacks of the default runtime to your executor from now on; NULL gives them to the built-in pool again. The
+ * struct is copied; `self` must stay valid for as long as callbacks may be submitted. Tasks that are queued already stay
+ * where they are. The pool starts no thread before it has work, starts another when work waits while its threads are
+ * busy or blocked (so callbacks that wait for other callbacks make progress), and its threads end when idle. BELAY_OK;
  * BELAY_EINVAL for a NULL submit. */
 belay_status belay_set_executor(const belay_executor *executor);
+
+/* A runtime. {0} is no runtime; like a context's, the handle cannot dangle. */
+typedef struct belay_runtime { uint64_t bits; } belay_runtime;
+
+/* What a runtime is to be. Set `size` to sizeof(belay_runtime_options) and the rest to zero where the default will do:
+ *     belay_runtime_options options = {.size = sizeof options, .virtual_clock = true}; */
+typedef struct belay_runtime_options {
+    size_t size;
+    const char *name;           /* its threads are called name-driver and name-worker, cut at 15 characters in all */
+    belay_executor executor;    /* submit == NULL: a pool of its own; in a manual runtime, callbacks run inside the poll */
+    size_t max_contexts;        /* contexts there may be at once, 0 for any number: past it derivations are BELAY_ENOMEM */
+    belay_duration tick;        /* timers fire at multiples of this, so that many fire together: later, never earlier */
+    bool manual;                /* no thread: your event loop calls belay_runtime_poll */
+    bool virtual_clock;         /* time stands still but for belay_runtime_poll; implies manual */
+    belay_instant start;        /* where a virtual clock starts; 0 for BELAY_SEC(1) */
+} belay_runtime_options;
+
+/* Makes a runtime; NULL for all defaults. It is yours until belay_runtime_free. The options are copied. {0} on failure:
+ * BELAY_EINVAL (a size of 0, a negative tick or start, or options that this version does not know), BELAY_ENOMEM (also
+ * at 255 runtimes; one that was freed counts until the last of its contexts is closed), BELAY_EFORK. Starts no thread:
+ * the first timer and the first callback do. */
+belay_runtime belay_runtime_new(const belay_runtime_options *options);
+
+/* The root of the runtime's contexts: as belay_background() is for the default one, but it ends with its runtime. Returns
+ * the same handle each time; there is nothing to close, and it cannot be cancelled (BELAY_ENOCANCEL). {0} for a handle
+ * that is none, or stale. */
+belay_ctx belay_runtime_background(belay_runtime runtime);
+
+/* Frees a runtime, in this order: every context under its root ends (cancelled, "the runtime was freed") and no new one
+ * can be made under the root; callbacks on those ends are handed out; timers that are pending run at once, each one more
+ * time, so that what hangs on their arguments is not lost; then the call waits, at most `timeout`, until all callbacks
+ * have returned, and for the runtime's threads to leave. Then the handle is stale: BELAY_OK. In a manual runtime the
+ * callbacks run inside this call.
+ * BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing new, and you call again to go on waiting.
+ * BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE, BELAY_EINVAL (a handle that is none).
+ * Contexts remain yours to close; they read as done. What is under a belay_without_cancel context stays live, and can be
+ * asked and cancelled, but no timer or deadline is pushed to its listeners any more; its later callbacks run on the
+ * default runtime, and timers cannot be added (BELAY_ESTALE). */
+belay_status belay_runtime_free(belay_runtime runtime, belay_duration timeout);
+
+/* The time by the runtime's clock: belay_now(), or what the virtual clock shows. By the real clock for a handle that is
+ * none. Deadlines of the runtime's contexts are instants of this clock. */
+belay_instant belay_runtime_now(belay_runtime runtime);
+
+/* Driving a manual runtime. Call belay_runtime_poll when belay_runtime_fd is readable, or when belay_runtime_next has
+ * come. The three are for one loop thread; all else may be used from any thread, and what another thread adds makes the
+ * descriptor readable.
+ *
+ * Fires all that is due by `now` and runs the callbacks, on the calling thread, with no lock held; what these add is fired
+ * too if it is due by `now`. The real clock: `now` is your loop's idea of the time (or BELAY_FOREVER for "what the
+ * clock says"), and a time that has not come yet counts as the present. A virtual clock: this is what moves it. It
+ * goes from due instant to due instant, so that each callback finds the time it asked for, and stands at `now` in the
+ * end; it never goes back. Ties fire in no particular order.
+ * BELAY_OK; BELAY_EBUSY if a poll of this runtime is under way, on another thread or around the caller; BELAY_EINVAL for
+ * a runtime that is not manual; BELAY_ESTALE. */
+belay_status belay_runtime_poll(belay_runtime runtime, belay_instant now);
+
+/* When to poll next, by the runtime's clock: not later than the first thing due, the present if something is to be run
+ * at once, BELAY_FOREVER if there is nothing (and for a runtime that is not manual). */
+belay_instant belay_runtime_next(belay_runtime runtime);
+
+/* A descriptor that is readable when a poll has something to do; add it to your epoll, poll or libuv loop, level-triggered.
+ * The same one each time; it belongs to the runtime, which closes it when it is freed. With a virtual clock it is
+ * readable only when another thread has added something. -1 on failure: BELAY_EINVAL for a runtime that is not manual,
+ * BELAY_ESTALE, BELAY_ESYSTEM. */
+int belay_runtime_fd(belay_runtime runtime);
 
 /* The most memory, in bytes, that contexts, registrations and timers may take together, process-wide; 0 is no limit
  * but the address space. Past it calls fail with BELAY_ENOMEM; once something is freed, work goes on. Memory that is

@@ -7,6 +7,8 @@
 _Alignas(128) unsigned char belaycore_region_storage[BELAYCORE_REGIONS][BELAYCORE_REGION_BYTES];
 _Alignas(128) unsigned char belaycore_shard_storage[BELAYCORE_SHARDS][BELAYCORE_SHARD_BYTES];
 _Alignas(128) unsigned char belaycore_global_storage[BELAYCORE_GLOBAL_BYTES];
+_Alignas(128) unsigned char belaycore_standard_runtime[BELAYCORE_RUNTIME_BYTES];
+void *belaycore_runtimes[BELAYCORE_RUNTIMES];
 __thread void *belaycore_thread_record __attribute__((tls_model("initial-exec")));
 __thread int32_t belaycore_thread_status __attribute__((tls_model("initial-exec")));
 

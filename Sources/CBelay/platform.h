@@ -17,10 +17,12 @@
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +32,8 @@
 #define BELAYCORE_REGIONS 4
 #define BELAYCORE_REGION_BYTES 128
 #define BELAYCORE_GLOBAL_BYTES 512
+#define BELAYCORE_RUNTIMES 256
+#define BELAYCORE_RUNTIME_BYTES 640
 #define BELAYCORE_SHARDS 8
 #define BELAYCORE_SHARD_BYTES (20 * 1024)
 extern BELAYCORE_HIDDEN unsigned char belaycore_region_storage[BELAYCORE_REGIONS][BELAYCORE_REGION_BYTES];
@@ -38,6 +42,15 @@ extern BELAYCORE_HIDDEN unsigned char belaycore_global_storage[BELAYCORE_GLOBAL_
 
 static inline void *belaycore_region(uint32_t i) { return belaycore_region_storage[i]; }
 static inline void *belaycore_shard(uint32_t i) { return belaycore_shard_storage[i]; }
+/* Runtimes by number: the first is static, the others are made once and stay. */
+extern BELAYCORE_HIDDEN void *belaycore_runtimes[BELAYCORE_RUNTIMES];
+extern BELAYCORE_HIDDEN unsigned char belaycore_standard_runtime[BELAYCORE_RUNTIME_BYTES];
+static inline void *belaycore_runtime(uint32_t i) {
+    return i == 0 ? belaycore_standard_runtime : __atomic_load_n(&belaycore_runtimes[i], __ATOMIC_ACQUIRE);
+}
+static inline void belaycore_set_runtime(uint32_t i, void *runtime) {
+    __atomic_store_n(&belaycore_runtimes[i], runtime, __ATOMIC_RELEASE);
+}
 static inline void *belaycore_globals(void) { return belaycore_global_storage; }
 
 /* The calling thread's record, NULL before its first use. Initial-exec: one instruction in the shared library too. */
@@ -87,6 +100,11 @@ static inline void *belaycore_reserve(size_t bytes) {
 static inline int belaycore_commit(void *address, size_t bytes) {
     return mprotect(address, bytes, PROT_READ | PROT_WRITE);
 }
+/* Fresh pages, all zeroes; memory that is never touched costs nothing. */
+static inline void *belaycore_map(size_t bytes) {
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
 static inline void *belaycore_allocate(size_t bytes) {
     void *p = NULL;
     return posix_memalign(&p, 128, bytes) == 0 ? p : NULL;
@@ -115,5 +133,50 @@ static inline void belaycore_event_fill(int32_t fd) {
     errno = saved;
 }
 static inline void belaycore_event_close(int32_t fd) { close(fd); }
+
+/* What a loop of the host's waits on: one descriptor that is readable when another one inside is. `tag` tells which. */
+static inline int32_t belaycore_poll_new(void) { return epoll_create1(EPOLL_CLOEXEC); }
+static inline int belaycore_poll_add(int32_t poll, int32_t fd, uint64_t tag) {
+    struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = tag}};
+    return epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event);
+}
+static inline void belaycore_poll_remove(int32_t poll, int32_t fd) {
+    int saved = errno;
+    epoll_ctl(poll, EPOLL_CTL_DEL, fd, NULL);
+    errno = saved;
+}
+/* The tag of one that is readable, `none` if there is none within `milliseconds` (-1: for ever). */
+static inline uint64_t belaycore_poll_wait(int32_t poll, int milliseconds, uint64_t none) {
+    int saved = errno;
+    struct epoll_event event;
+    int found = epoll_wait(poll, &event, 1, milliseconds);
+    errno = saved;
+    return found == 1 ? event.data.u64 : none;
+}
+static inline int32_t belaycore_bell_new(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+static inline void belaycore_bell_ring(int32_t fd) {
+    int saved = errno;
+    uint64_t one = 1;
+    ssize_t done = write(fd, &one, sizeof one);
+    (void)done;
+    errno = saved;
+}
+static inline void belaycore_bell_hush(int32_t fd) {
+    int saved = errno;
+    uint64_t count;
+    ssize_t done = read(fd, &count, sizeof count);
+    (void)done;
+    errno = saved;
+}
+static inline int32_t belaycore_alarm_new(void) { return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK); }
+/* Readable from `instant` on; INT64_MAX: not at all. */
+static inline void belaycore_alarm_set(int32_t fd, int64_t instant) {
+    int saved = errno;
+    if (instant < 1) instant = 1;
+    struct itimerspec when = {{0, 0}, {instant / 1000000000, instant % 1000000000}};
+    if (instant == INT64_MAX) when.it_value = (struct timespec){0, 0};
+    timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL);
+    errno = saved;
+}
 
 #endif

@@ -18,6 +18,8 @@ import Testing
     @Test func storageIsLargeEnough() {
         #expect(MemoryLayout<Region>.size <= Int(BELAYCORE_REGION_BYTES))
         #expect(MemoryLayout<Globals>.size <= Int(BELAYCORE_GLOBAL_BYTES))
+        #expect(MemoryLayout<Runtime>.size <= Int(BELAYCORE_RUNTIME_BYTES))
+        #expect(Int(BELAYCORE_RUNTIME_BYTES) % 128 == 0)
         #expect(Wheel.byteCount + 128 <= Int(BELAYCORE_SHARD_BYTES))
     }
 

@@ -7,7 +7,7 @@ extension Handle {
     @inline(__always) func status() -> belay_status {
         guard let found = find() else { return absent() }
         if kind == Kind.lite { return found.liteStatus(self) }
-        if kind == Kind.root { return BELAY_OK }
+        if isImmortal { return BELAY_OK }
         var state = found.state
         if kind != Kind.scope {
             // Values and detached contexts are what their scope is; one without a scope is live.
@@ -103,7 +103,7 @@ extension Handle {
     @inline(__always) func deadline() -> Int64? {
         guard let found = find() else { return nil }
         if kind == Kind.lite { return found.liteDeadline(self) }
-        if kind == Kind.root { return Clock.never }
+        if isImmortal { return Clock.never }
         if Globals.pointer.pointee.haveMoved.get() != 0 { return movedDeadline() }
         let instant = found.node.clockInEffect?.pointee.deadline.get() ?? Clock.never
         atomicMemoryFence(ordering: .acquiring)
@@ -117,6 +117,6 @@ public func belay_remaining(_ ctx: belay_ctx) -> belay_duration {
     guard handle.status() == BELAY_OK else { return 0 }
     guard let deadline = handle.deadline() else { return 0 }
     if deadline == Clock.never { return Clock.never }
-    let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now)
+    let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now(in: handle.runtime))
     return overflow ? Clock.never : max(left, 0)
 }

@@ -10,16 +10,14 @@ public func belay_close(_ ctx: belay_ctx) -> belay_status {
     let handle = Handle(ctx)
     guard let found = handle.find() else { return handle.absent() }
     if handle.kind == Kind.root { return BELAY_OK }
-    let alone = References.word(generation: handle.generation, count: 1)
-    let gone = References.word(generation: handle.generation &+ 1, count: 0)
-    guard found.node.pointee.references.change(alone, gone) else { return found.node.closeSlowly(handle) }
-    // Nobody else had a reference, nobody ever listened, and no reference can be taken any more: the node is ours alone,
-    // and there is nobody to be told that it ended.
-    found.node.pointee.state.store(found.node.state.closed(handle.generation), ordering: .releasing)
-    // StoreStore: a reader that finds recycled words must find the handle stale.
-    atomicMemoryFence(ordering: .releasing)
-    found.node.recycleUpwards()
-    return BELAY_OK
+    return found.node.close(handle)
+}
+
+extension Handle {
+    /// The close of a runtime's root, which `belay_close` leaves alone.
+    func closeRoot() {
+        if let found = find() { _ = found.node.close(self) }
+    }
 }
 
 @_cdecl("belay_release") @implementation
@@ -37,6 +35,19 @@ public func belay_retain(_ ctx: belay_ctx) -> belay_status {
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
+    @inline(__always) fileprivate func close(_ handle: Handle) -> belay_status {
+        let alone = References.word(generation: handle.generation, count: 1)
+        let gone = References.word(generation: handle.generation &+ 1, count: 0)
+        guard pointee.references.change(alone, gone) else { return closeSlowly(handle) }
+        // Nobody else had a reference, nobody ever listened, and no reference can be taken any more: the node is ours alone,
+        // and there is nobody to be told that it ended.
+        pointee.state.store(state.closed(handle.generation), ordering: .releasing)
+        // StoreStore: a reader that finds recycled words must find the handle stale.
+        atomicMemoryFence(ordering: .releasing)
+        recycleUpwards()
+        return BELAY_OK
+    }
+
     /// One more owner, and its reference, unless a close has won. Owners are counted under the lock under which a close
     /// looks for them.
     fileprivate func addOwner(_ listen: UnsafeMutablePointer<Listen>, _ handle: Handle) -> Bool {

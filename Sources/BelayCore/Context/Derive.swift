@@ -3,24 +3,25 @@ import CBelay
 import Synchronization
 
 /// What a child takes over from its parent. Making it takes a reference on the parent, which becomes the child's.
-private struct Parentage {
+struct Parentage {
     let parent: UInt32
     /// The nearest scope above the child; 0 where only roots are.
     let scope: UInt32
     let values: UInt32
     let clock: UInt32
+    /// The runtime's number, where the state word has it.
+    let runtime: UInt64
 
     @inline(__always) static func join(_ ctx: belay_ctx) -> Parentage? {
         let handle = Handle(ctx)
         guard let found = handle.find() else { return joinSlowly(handle) }
         let node = found.node
-        if handle.kind == Kind.root {
-            return Parentage(parent: handle.index, scope: 0, values: 0, clock: 0)
-        }
+        if handle.isImmortal { return Parentage(parent: handle.index, scope: 0, values: 0, clock: 0, runtime: 0) }
         if handle.kind == Kind.lite || !node.acquire(generation: handle.generation) { return refuse(handle, node) }
         let scope = handle.kind == Kind.scope ? handle.index : node.pointee.scope.get()
         return Parentage(
-            parent: handle.index, scope: scope, values: node.pointee.values.get(), clock: node.pointee.clock.get())
+            parent: handle.index, scope: scope, values: node.pointee.values.get(), clock: node.pointee.clock.get(),
+            runtime: found.state.word & State.runtimeMask)
     }
 
     @inline(never) private static func refuse(_ handle: Handle, _ node: NodePointer) -> Parentage? {
@@ -33,7 +34,7 @@ private struct Parentage {
     @inline(never) private static func joinSlowly(_ handle: Handle) -> Parentage? {
         let isRoot = handle.bits == Root.background.bits || handle.bits == Root.todo.bits
         if isRoot && !Globals.pointer.pointee.forked {
-            if Setup.run() { return Parentage(parent: handle.index, scope: 0, values: 0, clock: 0) }
+            if Setup.run() { return Parentage(parent: handle.index, scope: 0, values: 0, clock: 0, runtime: 0) }
             LastStatus.set(BELAY_ENOMEM)
         } else {
             LastStatus.set(handle.diagnose())
@@ -49,11 +50,14 @@ private struct Parentage {
     }
 }
 
-/// A free node and its next handle's generation.
-@inline(__always) func takeNode() -> (node: NodePointer, index: UInt32, generation: UInt64)? {
-    guard let thread = Thread.current else { return nil }
+/// A free node and its next handle's generation, counted by its runtime.
+@inline(__always) func takeNode(_ runtime: UInt32) -> (node: NodePointer, index: UInt32, generation: UInt64)? {
+    guard let thread = Thread.current, Runtime.admit(runtime) else { return nil }
     let index = thread.pointee.contexts.take(Region.contexts.pointee)
-    if index == 0 { return nil }
+    if index == 0 {
+        Runtime.leave(runtime)
+        return nil
+    }
     let cell = node(index)
     // A cell that was never used has generation 0, which no handle may have.
     let generation = max(State(cell.pointee.state.get()).generation, 1)
@@ -62,20 +66,49 @@ private struct Parentage {
     return (cell, index, generation)
 }
 
-/// A scope under `parent` that ends at `deadline` at the latest; `isPast` if that has passed. `timeoutCause` is owned by
-/// this call.
-@inline(__always) private func deriveScope(
-    _ parent: belay_ctx, deadline: Int64 = Clock.never, isPast: Bool = false, timeoutCause: UInt32 = 0
-) -> belay_ctx {
+/// When a scope is to end at the latest.
+enum Limit {
+    case none
+    case at(Int64)
+    case after(Int64)
+
+    @inline(__always) func instant(in runtime: UInt32) -> Int64 {
+        switch self {
+        case .none: Clock.never
+        case .at(let instant): instant
+        case .after(let timeout): Clock.after(timeout, in: runtime)
+        }
+    }
+
+    /// Whether that `instant` has passed at birth.
+    @inline(__always) func isPast(_ instant: Int64, in runtime: UInt32) -> Bool {
+        switch self {
+        case .none: false
+        case .at: Clock.hasPassed(instant, in: runtime)
+        case .after(let timeout): timeout <= 0
+        }
+    }
+}
+
+/// A scope under `parent`. `timeoutCause` is owned by this call.
+@inline(__always) private func deriveScope(_ parent: belay_ctx, _ limit: Limit, timeoutCause: UInt32 = 0) -> belay_ctx {
     guard let above = Parentage.join(parent) else {
         freeRecord(timeoutCause)
         return belay_ctx()
     }
-    guard let (cell, index, generation) = takeNode() else {
+    return deriveScope(above, limit, timeoutCause: timeoutCause)
+}
+
+@inline(__always) func deriveScope(_ above: Parentage, _ limit: Limit, timeoutCause: UInt32 = 0, marks: UInt64 = 0)
+    -> belay_ctx
+{
+    let runtime = State(above.runtime).runtime
+    guard let (cell, index, generation) = takeNode(runtime) else {
         freeRecord(timeoutCause)
         return above.leave(BELAY_ENOMEM)
     }
-    var rest: UInt64 = 0
+    let deadline = limit.instant(in: runtime)
+    var rest = above.runtime | marks
     var clock = above.clock
     if deadline < (clock == 0 ? Clock.never : node(clock).pointee.deadline.get()) { clock = index }
     var origin: UInt32 = 0
@@ -85,21 +118,22 @@ private struct Parentage {
         if state.has(State.pulls) && state.run >= State.longestRun && !state.isDone {
             // Keep the unattached run short: it is what asking has to look through.
             if scope.attach() != BELAY_OK {
-                cell.giveCell(generation: generation)
+                cell.giveCell(generation: generation, runtime: runtime)
                 freeRecord(timeoutCause)
                 return above.leave(BELAY_ENOMEM)
             }
             state = scope.state
         }
         if state.isDone {
-            rest = state.verdict.inherited.bits
+            rest |= state.verdict.inherited.bits
             origin = state.verdict.isInherited ? scope.pointee.origin.get() : above.scope
         }
-        let run = state.has(State.pulls) ? state.run + 1 : 1
+        // Under one that is done there is nothing to look through.
+        let run = state.has(State.pulls) && !state.isDone ? state.run + 1 : 1
         rest |= State.pulls | run << State.runShift
     }
     if clock != 0 { rest |= State.timed }
-    if isPast && clock == index && rest & State.verdictMask == 0 {
+    if clock == index && limit.isPast(deadline, in: runtime) && rest & State.verdictMask == 0 {
         // Done at birth; by its own deadline, unless the parent had ended before, which nobody may have noticed yet.
         let end = above.scope == 0 ? State(0) : node(above.scope).settle()
         rest |= (end.isDone ? end.verdict.inherited : .deadline).bits
@@ -131,42 +165,49 @@ private struct Parentage {
 }
 
 @_cdecl("belay_with_cancel") @implementation
-public func belay_with_cancel(_ parent: belay_ctx) -> belay_ctx { deriveScope(parent) }
+public func belay_with_cancel(_ parent: belay_ctx) -> belay_ctx { deriveScope(parent, .none) }
 
 @_cdecl("belay_with_deadline") @implementation
 public func belay_with_deadline(_ parent: belay_ctx, _ deadline: belay_instant) -> belay_ctx {
-    deriveScope(parent, deadline: deadline, isPast: Clock.hasPassed(deadline))
+    deriveScope(parent, .at(deadline))
 }
 
 @_cdecl("belay_with_timeout") @implementation
 public func belay_with_timeout(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
-    deriveScope(parent, deadline: Clock.after(timeout), isPast: timeout <= 0)
+    deriveScope(parent, .after(timeout))
 }
 
 @_cdecl("belay_with_deadline_cause") @implementation
 public func belay_with_deadline_cause(
     _ parent: belay_ctx, _ deadline: belay_instant, _ code: Int64, _ message: UnsafePointer<CChar>?
 ) -> belay_ctx {
-    let cause = CauseRecord.make(code: code, message: message)
-    if cause == 0 {
-        LastStatus.set(Globals.pointer.pointee.forked ? BELAY_EFORK : BELAY_ENOMEM)
-        return belay_ctx()
-    }
-    return deriveScope(parent, deadline: deadline, isPast: Clock.hasPassed(deadline), timeoutCause: cause)
+    deriveScope(parent, .at(deadline), code, message)
 }
 
 @_cdecl("belay_with_timeout_cause") @implementation
 public func belay_with_timeout_cause(
     _ parent: belay_ctx, _ timeout: belay_duration, _ code: Int64, _ message: UnsafePointer<CChar>?
 ) -> belay_ctx {
-    belay_with_deadline_cause(parent, Clock.after(timeout), code, message)
+    deriveScope(parent, .after(timeout), code, message)
+}
+
+private func deriveScope(_ parent: belay_ctx, _ limit: Limit, _ code: Int64, _ message: UnsafePointer<CChar>?)
+    -> belay_ctx
+{
+    let cause = CauseRecord.make(code: code, message: message)
+    if cause == 0 {
+        LastStatus.set(Globals.pointer.pointee.forked ? BELAY_EFORK : BELAY_ENOMEM)
+        return belay_ctx()
+    }
+    return deriveScope(parent, limit, timeoutCause: cause)
 }
 
 /// A node without an end of its own.
-@inline(__always) private func deriveValue(
+@inline(__always) func deriveValue(
     _ above: Parentage, kind: UInt64, key: UInt64, value: UInt64, drop: UInt64
 ) -> belay_ctx {
-    guard let (cell, index, generation) = takeNode() else { return above.leave(BELAY_ENOMEM) }
+    let runtime = State(above.runtime).runtime
+    guard let (cell, index, generation) = takeNode(runtime) else { return above.leave(BELAY_ENOMEM) }
     let values = kind == Kind.value ? index : above.values
     let born = cell.asValue
     born.pointee.key.set(key)
@@ -180,12 +221,12 @@ public func belay_with_timeout_cause(
     born.pointee.trie.set(0)
     if kind == Kind.value {
         guard let trie = KeyTrie.extend(above.values, with: index) else {
-            cell.giveCell(generation: generation)
+            cell.giveCell(generation: generation, runtime: runtime)
             return above.leave(BELAY_ENOMEM)
         }
         born.pointee.trie.set(trie)
     }
-    return publish(cell, index: index, generation: generation, kind: kind, rest: 0)
+    return publish(cell, index: index, generation: generation, kind: kind, rest: above.runtime)
 }
 
 @_cdecl("belay_with_value") @implementation
@@ -211,6 +252,6 @@ public func belay_with_value(
 @_cdecl("belay_without_cancel") @implementation
 public func belay_without_cancel(_ parent: belay_ctx) -> belay_ctx {
     guard let above = Parentage.join(parent) else { return belay_ctx() }
-    let cut = Parentage(parent: above.parent, scope: 0, values: above.values, clock: 0)
+    let cut = Parentage(parent: above.parent, scope: 0, values: above.values, clock: 0, runtime: above.runtime)
     return deriveValue(cut, kind: Kind.detached, key: 0, value: 0, drop: 0)
 }

@@ -17,7 +17,7 @@ extension UnsafeMutablePointer where Pointee == Node {
                 verdict = .canceledWithCause
             }
             // Before the verdict (release by its swap): unattached children compare their deadlines with it.
-            _ = pointee.endedAt.compareExchange(expected: 0, desired: Clock.now, ordering: .relaxed)
+            _ = pointee.endedAt.compareExchange(expected: 0, desired: Clock.now(in: state.runtime), ordering: .relaxed)
             decide(verdict)
         }
         freeRecord(record)

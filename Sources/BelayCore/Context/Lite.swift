@@ -38,15 +38,17 @@ extension UnsafeMutablePointer where Pointee == Node {
 @_cdecl("belay_lite") @implementation
 public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
     let above = Handle(parent)
-    guard above.find() != nil || above.pinAfterSetup() != nil, above.kind != Kind.lite else {
-        LastStatus.set(above.kind == Kind.lite && above.find() != nil ? BELAY_ELEAF : above.diagnose())
+    let found = above.find()
+    guard found != nil || above.pinAfterSetup() != nil, above.kind != Kind.lite else {
+        LastStatus.set(above.kind == Kind.lite && found != nil ? BELAY_ELEAF : above.diagnose())
         return belay_ctx()
     }
-    guard let (cell, index, generation) = takeNode() else {
+    let runtime = found?.state.runtime ?? 0
+    guard let (cell, index, generation) = takeNode(runtime) else {
         LastStatus.set(BELAY_ENOMEM)
         return belay_ctx()
     }
-    let deadline = Clock.after(timeout)
+    let deadline = Clock.after(timeout, in: runtime)
     let lite = cell.asLite
     lite.pointee.deadline.set(deadline)
     lite.pointee.parentHandle.set(parent.bits)
@@ -58,7 +60,7 @@ public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_
     lite.pointee.cause.set(0)
     lite.pointee.inheritedCause.set(0)
     lite.pointee.sleep.set(0)
-    let rest = deadline == Clock.never ? 0 : State.timed
+    let rest = (deadline == Clock.never ? 0 : State.timed) | UInt64(runtime) << State.runtimeShift
     return publish(cell, index: index, generation: generation, kind: Kind.lite, rest: rest)
 }
 
@@ -80,7 +82,7 @@ extension Found {
     @inline(__always) func liteStatus(_ handle: Handle) -> belay_status {
         if state.isDone { return state.verdict.status }
         let lite = node.asLite
-        let isPast = state.has(State.timed) && Clock.hasPassed(lite.pointee.deadline.get())
+        let isPast = state.has(State.timed) && Clock.hasPassed(lite.pointee.deadline.get(), in: state.runtime)
         let parentIsLive = Handle(bits: lite.pointee.parentHandle.get()).status() == BELAY_OK
         if isPast || !parentIsLive { return settledLiteStatus(handle) }
         // LoadLoad: what was read was this context's if the handle still matches.
@@ -114,7 +116,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
     func settle() -> State {
         let state = asNode.state
         if state.isDone { return state }
-        let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get())
+        let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
         let status = above.status()
         if status == BELAY_OK {
             if isPast { asNode.decide(.deadline) }
@@ -180,7 +182,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
     func wait(until end: Int64) -> belay_status {
         let parent = belay_ctx(bits: above.bits)
         let address = pointee.sleep.address
-        let reg = Registration.add(parent, Wait.waker, address, flags: Task.inline | Task.waker)
+        let reg = Registration.add(parent, Wait.waker, address, flags: Wait.threadFlags)
         if reg.bits == 0 && above.status() == BELAY_OK { return BELAY_ENOMEM }
         defer { Wait.withdraw(reg) }
         while true {

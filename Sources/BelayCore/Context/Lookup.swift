@@ -13,6 +13,8 @@ extension Handle {
     @inline(__always) init(_ ctx: belay_ctx) { bits = ctx.bits }
 
     @inline(__always) var isContext: Bool { kind &- 1 < 5 }
+    /// Background or todo, which nobody counts and which never end.
+    @inline(__always) var isImmortal: Bool { kind == Kind.root && index < Root.firstFree }
 
     /// The node of a live handle; nil for every other. Nothing keeps the node: it may be closed and recycled at any time
     /// after. Whoever then reads more of it checks the state word again, or takes a reference first.
@@ -38,7 +40,7 @@ extension Handle {
     /// Takes a reference on the node if the handle is live: it stays what it is until `release`. Roots stay anyway.
     @inline(__always) func pin() -> NodePointer? {
         guard let found = find() else { return nil }
-        if kind == Kind.root || found.node.acquire(generation: generation) { return found.node }
+        if isImmortal || found.node.acquire(generation: generation) { return found.node }
         found.node.makeStaleIfClosing(generation: generation)
         return nil
     }

@@ -47,7 +47,9 @@ extension UnsafeMutablePointer where Pointee == Node {
         // Where the parent's deadline is not later it is the one that counts.
         let next = instant < latest ? instant : Clock.never
         listen.pointee.lock.lock()
-        if pointee.clock.get() == index && Clock.hasPassed(pointee.deadline.get()) { decide(.deadline) }
+        if pointee.clock.get() == index && Clock.hasPassed(pointee.deadline.get(), in: state.runtime) {
+            decide(.deadline)
+        }
         let status = state.verdict.status
         if status == BELAY_OK {
             // Sequentially consistent, before the look for `armed`: see `Shard.arm`.
@@ -116,7 +118,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         pointee.deadline.store(Clock.never, ordering: .sequentiallyConsistent)
         var old = pointee.state.load(ordering: .sequentiallyConsistent)
         while !State(old).isDone {
-            let kept = old & (State.attached | State.pulls | State.runMask)
+            let kept = old & (State.attached | State.pulls | State.runMask | State.runtimeMask | State.asks)
             let timed = aboveClock == 0 ? 0 : State.timed
             let fresh = State.birth(generation: generation, kind: Kind.scope, rest: kept | timed)
             let (exchanged, found) = pointee.state.compareExchange(

@@ -77,7 +77,8 @@ extension UnsafeMutablePointer where Pointee == ValueNode {
     }
 }
 
-/// The roots: the first cells of the contexts region. They are never done and never go, and nobody counts on them.
+/// The roots of the default runtime: the first cells of the contexts region. They are never done and never go, and nobody
+/// counts on them. Other runtimes have a root each that is a cell like any other.
 enum Root {
     static let background = Handle(generation: 1, kind: Kind.root, index: 1)
     static let todo = Handle(generation: 1, kind: Kind.root, index: 2)

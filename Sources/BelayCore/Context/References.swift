@@ -79,12 +79,13 @@ extension UnsafeMutablePointer where Pointee == Node {
         }
         let listen = pointee.listen.get()
         if listen != 0 { freeListen(listen) }
-        giveCell(generation: state.generation)
+        giveCell(generation: state.generation, runtime: state.runtime)
         return parent
     }
 
     /// The cell goes back to the magazine, unless its generations are used up.
-    @inline(__always) func giveCell(generation: UInt64) {
+    @inline(__always) func giveCell(generation: UInt64, runtime: UInt32) {
+        Runtime.leave(runtime)
         if generation == 0 { return }
         if let thread = Thread.current {
             thread.pointee.contexts.give(index, Region.contexts.pointee)

@@ -20,7 +20,9 @@ extension UnsafeMutablePointer where Pointee == Node {
                 return self.state
             }
         }
-        if state.has(State.timed), let clock = clockInEffect, Clock.hasPassed(clock.pointee.deadline.get()) {
+        if state.has(State.timed), let clock = clockInEffect,
+            Clock.hasPassed(clock.pointee.deadline.get(), in: state.runtime)
+        {
             clock.decideDeadline()
             let end = clock.state
             if clock != self && end.isDone { inherit(from: clock, end) }
@@ -36,7 +38,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// Whether `settle` might find an end. For callers without a reference: it writes nothing, and a wrong "no" is found
     /// out by looking at the handle again.
     @inline(__always) func mayHaveEnded(_ state: State) -> Bool {
-        if state.has(State.timed), let clock = clockInEffect, Clock.hasPassed(clock.pointee.deadline.get()) {
+        if state.has(State.timed), let clock = clockInEffect,
+            Clock.hasPassed(clock.pointee.deadline.get(), in: state.runtime)
+        {
             return true
         }
         return state.has(State.pulls) && someScopeAboveHasEnded()
@@ -49,7 +53,9 @@ extension UnsafeMutablePointer where Pointee == Node {
             let state = current.state
             if state.isDone { return true }
             // Its deadline may have come before ours since we were born.
-            if state.has(State.moved) && Clock.hasPassed(current.pointee.deadline.get()) { return true }
+            if state.has(State.moved) && Clock.hasPassed(current.pointee.deadline.get(), in: state.runtime) {
+                return true
+            }
             if !state.has(State.pulls) { return false }
         }
         return true
@@ -76,11 +82,11 @@ extension UnsafeMutablePointer where Pointee == Node {
             if state.isDone { return }
             if state.has(State.moved) {
                 listen.pointee.lock.lock()
-                if Clock.hasPassed(pointee.deadline.get()) { decide(.deadline) }
+                if Clock.hasPassed(pointee.deadline.get(), in: state.runtime) { decide(.deadline) }
                 listen.pointee.lock.unlock()
                 return
             }
-            guard Clock.hasPassed(pointee.deadline.get()) else { return }
+            guard Clock.hasPassed(pointee.deadline.get(), in: state.runtime) else { return }
             let swapped = pointee.state.compareExchange(
                 expected: state.word, desired: state.word | Verdict.deadline.bits, ordering: .sequentiallyConsistent)
             if swapped.exchanged { return }

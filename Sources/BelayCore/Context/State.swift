@@ -7,6 +7,8 @@ import CBelay
 /// |---|---|---|---|
 /// | 63–32 | generation | — | +1 by the one call of close that wins, or when the last reference goes |
 /// | 31–28 | kind | set at birth | 0 when closed: no handle matches from then on |
+/// | 26 | linked | the first merge that hangs on it, under the listen lock, before the verdict is looked at | — |
+/// | 25 | asks | birth, of a foreign parent: whoever settles it asks its owner | — |
 /// | 24 | moved | the first move of the deadline, before the deadline changes | — |
 /// | 23–20 | shape | set at birth: the kind once more, which outlives the close | — |
 /// | 19–12 | runtime | set at birth | — |
@@ -36,9 +38,12 @@ struct State {
     static let armed: UInt64 = 1 << 6
     static let shared: UInt64 = 1 << 7
     static let moved: UInt64 = 1 << 24
+    static let asks: UInt64 = 1 << 25
+    static let linked: UInt64 = 1 << 26
     static let runShift: UInt64 = 8
     static let runMask: UInt64 = 15 << runShift
     static let runtimeShift: UInt64 = 12
+    static let runtimeMask: UInt64 = 255 << runtimeShift
     static let shapeShift: UInt64 = 20
     /// The longest run of unattached scopes: it bounds what asking costs.
     static let longestRun: UInt64 = 8
@@ -48,6 +53,8 @@ struct State {
     @inline(__always) func has(_ bit: UInt64) -> Bool { word & bit != 0 }
     @inline(__always) var run: UInt64 { word >> State.runShift & 15 }
     @inline(__always) var generation: UInt64 { word >> Handle.generationShift }
+    /// The number of the runtime it belongs to.
+    @inline(__always) var runtime: UInt32 { UInt32(truncatingIfNeeded: word >> State.runtimeShift) & 255 }
     @inline(__always) var shape: UInt64 { word >> State.shapeShift & 15 }
 
     @inline(__always) static func birth(generation: UInt64, kind: UInt64, rest: UInt64) -> UInt64 {

@@ -3,12 +3,14 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// Where callbacks run: the host's executor if it gave one, else a pool of threads.
+/// Where a runtime's callbacks run: the host's executor if it gave one, a pool of threads, or the host's loop.
 ///
 /// The pool starts with the first task and keeps up to a thread per processor busy. Callbacks may block, also on each
 /// other, so it must not stop there: while tasks are queued and no thread is free, the driver looks every millisecond
 /// whether anything was taken from the queue since, and if not starts one more thread. So whatever number of callbacks
 /// block, the next one runs (up to `mostThreads`). Threads that find nothing to do for a while end.
+///
+/// A runtime that is driven by a loop has no threads: its queue is run by `Loop.poll`.
 struct Executor: ~Copyable {
     private let lock: Lock
     /// Under the lock: the queue, the threads that sleep, how many of them were called, all threads, and how many tasks
@@ -26,6 +28,10 @@ struct Executor: ~Copyable {
     private let watchAt: Atomic<Int64>
     /// Threads that the pool keeps busy without being asked for more; 0 until it is known.
     private let width: Atomic<UInt32>
+    /// Tasks that were submitted and are not over. Counted where the runtime can be freed.
+    private let outstanding: Atomic<UInt32>
+    /// Under the lock: the runtime has been freed. What comes now belongs to the default one.
+    private let closed: Atomic<UInt32>
     /// Under the lock: the host's executor, its submit function and what it wants with it.
     private let hostSubmit: Atomic<UInt>
     private let hostSelf: Atomic<UInt>
@@ -39,15 +45,32 @@ struct Executor: ~Copyable {
             UnsafeMutableRawPointer?, (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, UnsafeMutableRawPointer?
         ) -> Void
 
-    /// Has a queued task run soon.
+    /// Has a queued task run soon, where the tasks of its runtime run.
     static func submit(_ task: UnsafeMutablePointer<Task>) {
-        let globals = Globals.pointer
-        let (host, own) = globals.pointee.executor.host()
+        let number = task.pointee.runtime
+        let executor = Runtime.at(number)
+        let (host, own) = executor.pointee.executor.host()
+        if number != 0 && !executor.pointee.executor.countOne() {
+            task.pointee.moveToStandard()
+            return submit(task)
+        }
         if let host {
             host(own, { Executor.run($0) }, task)
+        } else if executor.pointee.isManual {
+            executor.pointee.executor.append(task)
+            Driver.hasten(.min, number)
         } else {
-            globals.pointee.executor.enqueue(task)
+            executor.pointee.executor.enqueue(task, number)
         }
+    }
+
+    /// One more task is outstanding; false if the runtime has gone.
+    private borrowing func countOne() -> Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        if closed.get() != 0 { return false }
+        outstanding.wrappingAdd(1, ordering: .relaxed)
+        return true
     }
 
     /// Function and argument belong together, so they are read together.
@@ -67,22 +90,43 @@ struct Executor: ~Copyable {
 
     private static func run(_ raw: UnsafeMutableRawPointer?) {
         guard let task = raw?.assumingMemoryBound(to: Task.self) else { return }
-        if task.pointee.state.get() >> Handle.kindShift & 15 == Kind.timer {
+        let state = task.pointee.state.get()
+        let number = Task.runtime(state)
+        if state >> Handle.kindShift & 15 == Kind.timer {
             TimerTask.run(task)
         } else {
             Registration.run(task)
+        }
+        if number != 0 { Runtime.at(number).pointee.executor.settle() }
+    }
+
+    /// A task is over. Release: whoever waits for the last one sees what it wrote.
+    private borrowing func settle() {
+        if outstanding.wrappingSubtract(1, ordering: .releasing).newValue == 0 {
+            belaycore_futex_wake(outstanding.address, .max)
         }
     }
 
     // MARK: the pool
 
-    private borrowing func enqueue(_ task: UnsafeMutablePointer<Task>) {
+    /// Puts a task at the end of the queue, and no more.
+    private borrowing func append(_ task: UnsafeMutablePointer<Task>) {
+        lock.lock()
+        appendLocked(task)
+        lock.unlock()
+    }
+
+    private borrowing func appendLocked(_ task: UnsafeMutablePointer<Task>) {
         let index = task.index
         task.pointee.entry.next.set(0)
-        if width.get() == 0 { width.set(max(belaycore_processors(), 2)) }
-        lock.lock()
         if tail.get() == 0 { head.set(index) } else { Task.at(tail.get()).pointee.entry.next.set(index) }
         tail.set(index)
+    }
+
+    private borrowing func enqueue(_ task: UnsafeMutablePointer<Task>, _ number: UInt32) {
+        if width.get() == 0 { width.set(max(belaycore_processors(), 2)) }
+        lock.lock()
+        appendLocked(task)
         let isFree = idle.get() > called.get()
         if isFree { called.set(called.get() + 1) }
         let all = threads.get()
@@ -95,21 +139,24 @@ struct Executor: ~Copyable {
             signal.wrappingAdd(1, ordering: .releasing)
             belaycore_futex_wake(signal.address, 1)
         }
-        if start { startThread() }
-        if watch { Executor.hastenWatch() }
+        if start { startThread(number) }
+        if watch { Executor.hastenWatch(number) }
     }
 
     /// The thread is counted already. If it cannot be started and there is no other, the work is done here: late and on the
     /// wrong thread is better than never.
-    private borrowing func startThread() {
-        if belaycore_start_thread({ _ in Globals.pointer.pointee.executor.work() }, nil, "belay-worker") == 0 { return }
+    private borrowing func startThread(_ number: UInt32) {
+        let name = Runtime.at(number).pointee.workerName.text(or: "belay-worker")
+        let argument = UnsafeMutableRawPointer(bitPattern: UInt(number))
+        let failure = belaycore_start_thread({ Executor.work(UInt32(UInt(bitPattern: $0))) }, argument, name)
+        if failure == 0 { return }
         lock.lock()
         threads.set(threads.get() - 1)
         let alone = threads.get() == 0
         let watch = !alone && head.get() != 0 && watchAt.get() == 0
         if watch { beginWatch() }
         lock.unlock()
-        if watch { Executor.hastenWatch() }
+        if watch { Executor.hastenWatch(number) }
         while alone, let task = take() { Executor.run(task) }
     }
 
@@ -130,7 +177,9 @@ struct Executor: ~Copyable {
         return task
     }
 
-    private borrowing func work() {
+    private static func work(_ number: UInt32) { Runtime.at(number).pointee.executor.work(number) }
+
+    private borrowing func work(_ number: UInt32) {
         while true {
             lock.lock()
             if let task = takeLocked() {
@@ -138,10 +187,11 @@ struct Executor: ~Copyable {
                 let watch = head.get() != 0 && idle.get() <= called.get() && watchAt.get() == 0
                 if watch { beginWatch() }
                 lock.unlock()
-                if watch { Executor.hastenWatch() }
+                if watch { Executor.hastenWatch(number) }
                 Executor.run(task)
                 continue
             }
+            if closed.get() != 0 { return leave() }
             idle.set(idle.get() + 1)
             let seen = signal.load(ordering: .acquiring)
             lock.unlock()
@@ -150,13 +200,17 @@ struct Executor: ~Copyable {
             lock.lock()
             idle.set(idle.get() - 1)
             if called.get() > 0 { called.set(called.get() - 1) }
-            if head.get() == 0 && Clock.now >= end {
-                threads.set(threads.get() - 1)
-                lock.unlock()
-                return
-            }
+            if head.get() == 0 && Clock.now >= end { return leave() }
             lock.unlock()
         }
+    }
+
+    /// The calling thread ends. Under the lock, which it lets go of.
+    private borrowing func leave() {
+        threads.set(threads.get() - 1)
+        let isAwaited = closed.get() != 0
+        lock.unlock()
+        if isAwaited { belaycore_futex_wake(threads.address, .max) }
     }
 
     // MARK: the watch
@@ -168,27 +222,27 @@ struct Executor: ~Copyable {
     }
 
     /// When the driver should call `watch`; never, mostly.
-    static var nextWatch: Int64 {
-        let at = Globals.pointer.pointee.executor.watchAt.load(ordering: .sequentiallyConsistent)
+    static func nextWatch(_ number: UInt32) -> Int64 {
+        let at = Runtime.at(number).pointee.executor.watchAt.load(ordering: .sequentiallyConsistent)
         return at == 0 ? Clock.never : at
     }
 
     /// Should the driver not start, the pool stays as it is until the next task comes.
-    private static func hastenWatch() {
-        if Driver.start() == BELAY_OK {
-            Driver.hasten(nextWatch)
+    private static func hastenWatch(_ number: UInt32) {
+        if Driver.start(number) == BELAY_OK {
+            Driver.hasten(nextWatch(number), number)
         } else {
-            Globals.pointer.pointee.executor.watchAt.store(0, ordering: .sequentiallyConsistent)
+            Runtime.at(number).pointee.executor.watchAt.store(0, ordering: .sequentiallyConsistent)
         }
     }
 
     /// By the driver: adds a thread if the queue has not moved since the last look.
-    static func watch(now: Int64) {
-        if nextWatch > now { return }
-        Globals.pointer.pointee.executor.look()
+    static func watch(_ number: UInt32, now: Int64) {
+        if nextWatch(number) > now { return }
+        Runtime.at(number).pointee.executor.look(number)
     }
 
-    private borrowing func look() {
+    private borrowing func look(_ number: UInt32) {
         lock.lock()
         var start = false
         if head.get() == 0 || idle.get() > called.get() {
@@ -199,18 +253,75 @@ struct Executor: ~Copyable {
             beginWatch()
         }
         lock.unlock()
-        if start { startThread() }
+        if start { startThread(number) }
     }
+
+    // MARK: loops, and the end of a runtime
+
+    /// As it was before the first task. `close` has been through.
+    borrowing func clear() {
+        width.set(0)
+        called.set(0)
+        watchAt.set(0)
+        closed.set(0)
+    }
+
+    /// Whether there is something for `runQueue` to do.
+    var hasQueue: Bool {
+        borrowing get {
+            lock.lock()
+            defer { lock.unlock() }
+            return head.get() != 0
+        }
+    }
+
+    /// Runs what is queued now and what is queued meanwhile, on the calling thread. True if there was anything.
+    @discardableResult
+    borrowing func runQueue() -> Bool {
+        var ran = false
+        while let task = take() {
+            Executor.run(task)
+            ran = true
+        }
+        return ran
+    }
+
+    /// Waits until no task is outstanding, turns away what comes later, and waits for the threads to end. False if `end`
+    /// comes first; then it can be called again.
+    borrowing func close(isManual: Bool, until end: Int64) -> Bool {
+        while true {
+            if isManual { runQueue() }
+            lock.lock()
+            // Acquire, of the release in `settle`.
+            let left = outstanding.load(ordering: .acquiring)
+            if left == 0 { closed.set(1) }
+            lock.unlock()
+            if left == 0 { break }
+            if Clock.now >= end { return false }
+            belaycore_futex_wait(outstanding.address, left, end)
+        }
+        signal.wrappingAdd(1, ordering: .releasing)
+        belaycore_futex_wake(signal.address, .max)
+        while true {
+            lock.lock()
+            let left = threads.get()
+            lock.unlock()
+            if left == 0 { return true }
+            if Clock.now >= end { return false }
+            belaycore_futex_wait(threads.address, left, end)
+        }
+    }
+
 }
 
 @_cdecl("belay_set_executor") @implementation
 public func belay_set_executor(_ executor: UnsafePointer<belay_executor>?) -> belay_status {
     guard let executor else {
-        Globals.pointer.pointee.executor.setHost(0, 0)
+        Runtime.standard.pointee.executor.setHost(0, 0)
         return BELAY_OK
     }
     guard let submit = executor.pointee.submit else { return BELAY_EINVAL }
-    Globals.pointer.pointee.executor.setHost(
+    Runtime.standard.pointee.executor.setHost(
         UInt(bitPattern: unsafeBitCast(submit, to: UnsafeRawPointer.self)), UInt(bitPattern: executor.pointee.`self`))
     return BELAY_OK
 }

@@ -26,8 +26,8 @@ enum Registration {
         }
         let task = Task.at(index)
         task.pointee.link.set(scopeIndex)
-        task.pointee.state.store(
-            Task.word(generation, Kind.registration, flags | Task.pending), ordering: .releasing)
+        let born = Task.word(generation, Kind.registration, Task.mark(pinned.state.runtime) | flags | Task.pending)
+        task.pointee.state.store(born, ordering: .releasing)
         let reg = belay_reg(bits: Handle(generation: generation, kind: Kind.registration, index: index).bits)
         // A context that can never end: nobody needs to find the registration, but stop.
         if scopeIndex == 0 {
@@ -35,7 +35,7 @@ enum Registration {
             return reg
         }
         let scope = node(scopeIndex)
-        let failure = join(scope, task, Task.word(generation, Kind.registration, flags | Task.pending))
+        let failure = join(scope, task, born)
         pinned.release()
         return failure == BELAY_OK ? reg : fail(failure)
     }
@@ -61,9 +61,7 @@ enum Registration {
             return BELAY_OK
         }
         let clock = scope.pointee.clock.get()
-        // A waker's thread is its own timer.
-        let isWaker = task.pointee.state.get() & Task.waker != 0
-        let armed = clock == 0 || isWaker ? BELAY_OK : Shard.arm(node(clock))
+        let armed = clock == 0 || born & Task.ownTimer != 0 ? BELAY_OK : Shard.arm(node(clock))
         if armed == BELAY_OK { return BELAY_OK }
         // Nobody would tell it of the deadline. If it has not begun, it never will; else the cell may be another's.
         return stop(task, born) == BELAY_STOP_PREVENTED ? armed : BELAY_OK

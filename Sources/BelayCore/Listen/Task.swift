@@ -6,7 +6,7 @@ import Synchronization
 /// A piece of the user's code that runs once, or again and again: a registration or a timer. One cache line in the tasks
 /// region.
 ///
-/// The state word: generation (63–32), kind (31–28), flags, and the phase in the low bits.
+/// The state word: generation (63–32), kind (31–28), the runtime's number (15–8), flags, and the phase in the low bits.
 ///
 /// | phase | means | who leaves it |
 /// |---|---|---|
@@ -49,6 +49,18 @@ struct Task: ~Copyable {
     static let waker: UInt64 = 1 << 5
     /// A periodic timer that was stopped while it ran.
     static let dismissed: UInt64 = 1 << 6
+    /// With `waker`: the end is not for a thread that waits but for a context that was merged.
+    static let link: UInt64 = 1 << 7
+    /// With `waker`: the thread that waits is its own timer, so none is armed for it.
+    static let ownTimer: UInt64 = 1 << 16
+
+    /// The runtime's number, in a state word and out of one.
+    static func mark(_ runtime: UInt32) -> UInt64 { UInt64(runtime) << 8 }
+    @inline(__always) static func runtime(_ state: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: state >> 8) & 255 }
+    @inline(__always) var runtime: UInt32 { Task.runtime(state.get()) }
+
+    /// For a task that is queued and whose runtime has gone.
+    func moveToStandard() { state.bitwiseAnd(~Task.mark(255), ordering: .relaxed) }
 
     @inline(__always) static func at(_ index: UInt32) -> UnsafeMutablePointer<Task> {
         Region.tasks.pointee.cell(index, as: Task.self)

@@ -29,6 +29,7 @@ public func belay_wait(_ ctx: belay_ctx, _ timeout: belay_duration) -> belay_sta
     let status = handle.status()
     if status != BELAY_OK { return status }
     if timeout <= 0 { return BELAY_TIMEOUT }
+    if Wait.isVirtual(handle) { return withUnsafePointer(to: ctx) { WaitVirtual.run($0, 1, timeout, nil) } }
     let end = Clock.after(timeout)
     guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return handle.diagnose() }
     defer { pinned.release() }
@@ -44,6 +45,15 @@ public func belay_wait(_ ctx: belay_ctx, _ timeout: belay_duration) -> belay_sta
 }
 
 enum Wait {
+    /// A thread's waker: inline, and the thread is its own timer.
+    static let threadFlags = Task.inline | Task.waker | Task.ownTimer
+
+    /// Whether the context's time is a virtual clock's.
+    static func isVirtual(_ handle: Handle) -> Bool {
+        let runtime = handle.runtime
+        return runtime != 0 && Runtime.at(runtime).pointee.isVirtual
+    }
+
     /// Waits for the end of a scope that is attached or done.
     static func forEnd(of scope: NodePointer, until end: Int64) -> belay_status {
         while true {
@@ -91,6 +101,7 @@ public func belay_wait_any(
     guard let ctxs, n > 0 else { return BELAY_EINVAL }
     if let done = WaitAny.firstDone(ctxs, n, index) { return done }
     if timeout <= 0 { return BELAY_TIMEOUT }
+    for i in 0..<n where Wait.isVirtual(Handle(ctxs[i])) { return WaitVirtual.run(ctxs, n, timeout, index) }
     let end = Clock.after(timeout)
     return withUnsafeTemporaryAllocation(of: belay_reg.self, capacity: n) { registrations in
         WaitAny.run(ctxs, n, end, registrations.baseAddress.unsafelyUnwrapped, index)
@@ -98,7 +109,7 @@ public func belay_wait_any(
 }
 
 /// A wait for the first of several: a callback on each that wakes this thread.
-private enum WaitAny {
+enum WaitAny {
     static func firstDone(_ ctxs: UnsafePointer<belay_ctx>, _ n: Int, _ index: UnsafeMutablePointer<Int>?)
         -> belay_status?
     {
@@ -122,7 +133,7 @@ private enum WaitAny {
             var registered = 0
             var answer: belay_status?
             while registered < n && answer == nil {
-                let reg = Registration.add(ctxs[registered], Wait.waker, address, flags: Task.inline | Task.waker)
+                let reg = Registration.add(ctxs[registered], Wait.waker, address, flags: Wait.threadFlags)
                 if reg.bits == 0 {
                     answer = failure(ctxs, n, index)
                 } else {
@@ -146,7 +157,7 @@ private enum WaitAny {
     }
 
     /// A registration failed: because its context was closed just now, or for want of memory.
-    private static func failure(_ ctxs: UnsafePointer<belay_ctx>, _ n: Int, _ index: UnsafeMutablePointer<Int>?)
+    static func failure(_ ctxs: UnsafePointer<belay_ctx>, _ n: Int, _ index: UnsafeMutablePointer<Int>?)
         -> belay_status
     {
         let status = belay_last_status()

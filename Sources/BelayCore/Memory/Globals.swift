@@ -24,8 +24,8 @@ struct Globals: ~Copyable {
     let neverDescriptor: Atomic<UInt32>
     /// Whether any deadline was ever moved: until then a context's own words say when it ends.
     let haveMoved: Atomic<UInt32>
-    let driver: Driver
-    let executor: Executor
+    /// Guards the making and freeing of runtimes.
+    let runtimesLock: Lock
 
     @inline(__always) static var pointer: UnsafeMutablePointer<Globals> {
         belaycore_globals().unsafelyUnwrapped.assumingMemoryBound(to: Globals.self)

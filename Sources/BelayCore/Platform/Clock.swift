@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
 import CBelayPlatform
+import Synchronization
 
-/// CLOCK_MONOTONIC, in nanoseconds; `Int64.max` means never.
+/// CLOCK_MONOTONIC, in nanoseconds; `Int64.max` means never. What belongs to a runtime asks for that runtime's time, which
+/// is another where the clock is virtual.
 enum Clock {
     static let never = Int64.max
 
@@ -20,10 +22,26 @@ enum Clock {
     }
 
     /// `duration` from now. Never early; a sum that overflows is never.
-    @inline(__always) static func after(_ duration: Int64) -> Int64 {
+    @inline(__always) static func after(_ duration: Int64) -> Int64 { after(duration, in: 0) }
+
+    // MARK: by runtime
+
+    @inline(__always) static func now(in runtime: UInt32) -> Int64 { runtime == 0 ? now : nowElsewhere(runtime) }
+
+    @inline(__always) static func hasPassed(_ instant: Int64, in runtime: UInt32) -> Bool {
+        runtime == 0 ? hasPassed(instant) : nowElsewhere(runtime) >= instant
+    }
+
+    @inline(__always) static func after(_ duration: Int64, in runtime: UInt32) -> Int64 {
         if duration == never { return never }
-        let (sum, overflow) = now.addingReportingOverflow(duration)
+        let (sum, overflow) = now(in: runtime).addingReportingOverflow(duration)
         return overflow ? (duration < 0 ? .min : never) : sum
+    }
+
+    @inline(never) private static func nowElsewhere(_ runtime: UInt32) -> Int64 {
+        let runtime = Runtime.at(runtime)
+        // Acquire: what was done before the clock was moved is seen by whoever sees the time; partner in `Loop.move`.
+        return runtime.pointee.isVirtual ? runtime.pointee.virtualNow.load(ordering: .acquiring) : now
     }
 }
 

@@ -13,6 +13,12 @@ enum Metric {
         return sum
     }
 
+    private static func sum(_ value: (UnsafeMutablePointer<Runtime>) -> UInt64) -> UInt64 {
+        var sum: UInt64 = 0
+        Runtime.forEach { sum &+= value($0) }
+        return sum
+    }
+
     static func read(_ name: UnsafePointer<CChar>) -> UInt64? {
         let globals = Globals.pointer
         if name.equals("/ctx/live:contexts") {
@@ -25,8 +31,8 @@ enum Metric {
             return live { ($0.pointee.records.taken.get(), $0.pointee.records.given.get()) }
         }
         if name.equals("/memory/arena:bytes") { return globals.pointee.arenaBytes() }
-        if name.equals("/driver/wakeups:wakeups") { return globals.pointee.driver.wakeups.get() }
-        if name.equals("/executor/threads:threads") { return UInt64(globals.pointee.executor.threads.get()) }
+        if name.equals("/driver/wakeups:wakeups") { return sum { $0.pointee.driver.wakeups.get() } }
+        if name.equals("/executor/threads:threads") { return sum { UInt64($0.pointee.executor.threads.get()) } }
         return nil
     }
 }

@@ -3,7 +3,8 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// The one thread that sleeps until the earliest timer of all shards, then fires it. Started by the first timer.
+/// Who sleeps until the earliest timer of a runtime's shards, then fires it: one thread, started by the first timer; or the
+/// host's loop, which `Loop` speaks to.
 ///
 /// No wake-up is lost. The driver *publishes* until when it sleeps, then looks at every shard's `wake` once more; a thread
 /// that adds a timer writes its shard's `wake`, then looks at what is published. All four are sequentially
@@ -12,64 +13,138 @@ import Synchronization
 struct Driver: ~Copyable {
     private let started: Atomic<UInt32>
     private let signal: Atomic<UInt32>
-    private let sleepsUntil: Atomic<Int64>
+    let sleepsUntil: Atomic<Int64>
     let wakeups: Atomic<UInt64>
+    /// 0 while the thread is to go on, `leave` when it is to end, `left` when it has.
+    private let departure: Atomic<UInt32>
 
-    /// Makes sure that the driver runs. BELAY_ESYSTEM if its thread cannot be started.
-    @inline(__always) static func start() -> belay_status {
-        if Globals.pointer.pointee.driver.started.load(ordering: .acquiring) != 0 { return BELAY_OK }
-        return startSlowly()
+    private static let leave: UInt32 = 1
+    private static let left: UInt32 = 2
+
+    /// Makes sure that the runtime is driven. BELAY_ESYSTEM if its thread cannot be started; BELAY_ESTALE if the runtime is
+    /// being freed.
+    @inline(__always) static func start(_ runtime: UInt32) -> belay_status {
+        let driver = Runtime.at(runtime)
+        if driver.pointee.driver.started.load(ordering: .acquiring) != 0 && runtime == 0 { return BELAY_OK }
+        return startSlowly(runtime)
     }
 
-    @inline(never) private static func startSlowly() -> belay_status {
+    @inline(never) private static func startSlowly(_ number: UInt32) -> belay_status {
+        let runtime = Runtime.at(number)
+        if number != 0 && runtime.pointee.phase != Runtime.open { return BELAY_ESTALE }
+        if runtime.pointee.driver.started.load(ordering: .acquiring) != 0 { return BELAY_OK }
         let globals = Globals.pointer
         globals.pointee.setupLock.lock()
         defer { globals.pointee.setupLock.unlock() }
-        if globals.pointee.driver.started.get() != 0 { return BELAY_OK }
+        if runtime.pointee.driver.started.get() != 0 { return BELAY_OK }
+        if number != 0 && runtime.pointee.phase != Runtime.open { return BELAY_ESTALE }
         // The wheel reaches both regions by their addresses, so both must have one.
         guard Region.records.pointee.open(), Region.tasks.pointee.open() else { return BELAY_ENOMEM }
-        Shard.prepareAll()
-        if belaycore_start_thread({ _ in Driver.run() }, nil, "belay-driver") != 0 { return BELAY_ESYSTEM }
-        globals.pointee.driver.started.store(1, ordering: .releasing)
+        Shard.prepareAll(number)
+        if runtime.pointee.isManual {
+            // Nobody sleeps before the first poll, which looks at everything.
+            runtime.pointee.driver.sleepsUntil.store(Clock.never, ordering: .sequentiallyConsistent)
+        } else {
+            let name = runtime.pointee.driverName.text(or: "belay-driver")
+            let argument = UnsafeMutableRawPointer(bitPattern: UInt(number))
+            if belaycore_start_thread({ Driver.run(UInt32(UInt(bitPattern: $0))) }, argument, name) != 0 {
+                return BELAY_ESYSTEM
+            }
+        }
+        runtime.pointee.driver.started.store(1, ordering: .releasing)
         return BELAY_OK
     }
 
     /// Tells the driver of something due at `instant`, after it was put where the driver looks.
-    @inline(__always) static func hasten(_ instant: Int64) {
-        if instant < Globals.pointer.pointee.driver.sleepsUntil.load(ordering: .sequentiallyConsistent) { wakeUp() }
+    @inline(__always) static func hasten(_ instant: Int64, _ number: UInt32) {
+        let runtime = Runtime.at(number)
+        if instant < runtime.pointee.driver.sleepsUntil.load(ordering: .sequentiallyConsistent) { wakeUp(number) }
     }
 
-    @inline(never) private static func wakeUp() {
-        let globals = Globals.pointer
-        globals.pointee.driver.signal.wrappingAdd(1, ordering: .releasing)
-        belaycore_futex_wake(globals.pointee.driver.signal.address, 1)
+    var isStarted: Bool { started.load(ordering: .acquiring) != 0 }
+
+    @inline(never) static func wakeUp(_ number: UInt32) {
+        let runtime = Runtime.at(number)
+        if runtime.pointee.isManual {
+            runtime.pointee.driver.sleepsUntil.store(.min, ordering: .sequentiallyConsistent)
+            return runtime.pointee.loop.ring()
+        }
+        runtime.pointee.driver.signal.wrappingAdd(1, ordering: .releasing)
+        belaycore_futex_wake(runtime.pointee.driver.signal.address, 1)
     }
 
-    private static func run() {
+    // MARK: the thread
+
+    private static func run(_ number: UInt32) {
         belaycore_sleep_precisely()
-        let globals = Globals.pointer
-        while true {
-            fireAll()
-            let signal = globals.pointee.driver.signal.load(ordering: .acquiring)
-            let next = nextWake()
-            globals.pointee.driver.sleepsUntil.store(next, ordering: .sequentiallyConsistent)
-            if nextWake() >= next && Clock.now < next {
-                belaycore_futex_wait(globals.pointee.driver.signal.address, signal, next)
-                globals.pointee.driver.wakeups.wrappingAdd(1, ordering: .relaxed)
+        let runtime = Runtime.at(number)
+        while runtime.pointee.driver.departure.load(ordering: .acquiring) == 0 {
+            let now = Clock.now
+            fireAll(number, now: now)
+            Executor.watch(number, now: now)
+            let signal = runtime.pointee.driver.signal.load(ordering: .acquiring)
+            // After the signal, whose next value says that one has been asked to leave.
+            if runtime.pointee.driver.departure.load(ordering: .acquiring) != 0 { break }
+            let next = nextWake(number)
+            runtime.pointee.driver.sleepsUntil.store(next, ordering: .sequentiallyConsistent)
+            if nextWake(number) >= next && Clock.now < next {
+                belaycore_futex_wait(runtime.pointee.driver.signal.address, signal, next)
+                runtime.pointee.driver.wakeups.wrappingAdd(1, ordering: .relaxed)
             }
-            globals.pointee.driver.sleepsUntil.store(.min, ordering: .sequentiallyConsistent)
+            runtime.pointee.driver.sleepsUntil.store(.min, ordering: .sequentiallyConsistent)
+        }
+        // Release: the free that sees it finds all that this thread did; it may use the storage again.
+        runtime.pointee.driver.departure.store(left, ordering: .releasing)
+        belaycore_futex_wake(runtime.pointee.driver.departure.address, .max)
+    }
+
+    /// Ends the thread and waits until it has gone; false if `end` comes first. For the runtime's free, after which nothing
+    /// can start it again.
+    static func stop(_ number: UInt32, until end: Int64) -> Bool {
+        let driver = Runtime.at(number)
+        if driver.pointee.isManual || driver.pointee.driver.started.load(ordering: .acquiring) == 0 { return true }
+        _ = driver.pointee.driver.departure.compareExchange(expected: 0, desired: leave, ordering: .releasing)
+        wakeUp(number)
+        while driver.pointee.driver.departure.load(ordering: .acquiring) != left {
+            if Clock.now >= end { return false }
+            belaycore_futex_wait(driver.pointee.driver.departure.address, leave, end)
+        }
+        return true
+    }
+
+    /// As it was before the first start.
+    borrowing func clear() {
+        started.set(0)
+        signal.set(0)
+        sleepsUntil.set(0)
+        departure.set(0)
+    }
+
+    // MARK: what is due
+
+    /// Fires what is due by `now`.
+    static func fireAll(_ runtime: UInt32, now: Int64) {
+        for number in Shard.numbers(of: runtime) where Shard.at(number).pointee.wake.get() <= now {
+            Shard.fire(number, now: now)
         }
     }
 
-    private static func fireAll() {
-        let now = Clock.now
-        for number in 0..<Shard.count where Shard.at(number).pointee.wake.get() <= now { Shard.fire(number, now: now) }
-        Executor.watch(now: now)
+    /// When there is something to fire or to look after: a multiple of the runtime's tick.
+    static func nextWake(_ runtime: UInt32) -> Int64 {
+        rounded(min(Executor.nextWatch(runtime), firstTimer(runtime)), runtime)
     }
 
-    private static func nextWake() -> Int64 {
-        var next = Executor.nextWatch
-        for number in 0..<Shard.count {
+    /// The next multiple of the runtime's tick.
+    static func rounded(_ instant: Int64, _ runtime: UInt32) -> Int64 {
+        let tick = Runtime.at(runtime).pointee.tick.get()
+        if tick <= 1 || instant <= 0 || instant > Clock.never - tick { return instant }
+        return (instant + tick - 1) / tick * tick
+    }
+
+    /// When the first timer may be due.
+    static func firstTimer(_ runtime: UInt32) -> Int64 {
+        var next = Clock.never
+        for number in Shard.numbers(of: runtime) {
             next = min(next, Shard.at(number).pointee.wake.load(ordering: .sequentiallyConsistent))
         }
         return next

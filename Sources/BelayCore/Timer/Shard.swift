@@ -3,38 +3,87 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// A wheel behind a lock. Threads are spread over the shards by their numbers, so that two that add and remove timers
-/// seldom meet. A timer task knows the shard it is in; a
-/// scope's shard follows from its listen record.
+/// A wheel behind a lock. Threads are spread over the shards of a runtime by their numbers, so that two that add and remove
+/// timers seldom meet. A shard's number is its runtime's, times eight, plus its place there. A timer task knows the shard it
+/// is in; a scope's shard follows from its runtime and its listen record.
 struct Shard: ~Copyable {
     let lock: Lock
     /// When the driver should look here next: never later than the wheel's own answer. Written under the lock; for the
     /// driver to read without it.
     let wake: Atomic<Int64>
 
+    /// How many shards a runtime has at most, and the default one has.
     static let count = UInt32(BELAYCORE_SHARDS)
+    static let bytes = Int(BELAYCORE_SHARD_BYTES)
     /// The wheel's storage follows the shard's own line.
     private static let wheelOffset = 128
 
     @inline(__always) static func at(_ number: UInt32) -> UnsafeMutablePointer<Shard> {
-        belaycore_shard(number).unsafelyUnwrapped.assumingMemoryBound(to: Shard.self)
+        storage(number).assumingMemoryBound(to: Shard.self)
+    }
+
+    @inline(__always) private static func storage(_ number: UInt32) -> UnsafeMutableRawPointer {
+        number < count ? belaycore_shard(number).unsafelyUnwrapped : storageElsewhere(number)
+    }
+
+    @inline(never) private static func storageElsewhere(_ number: UInt32) -> UnsafeMutableRawPointer {
+        let first = UnsafeMutableRawPointer(bitPattern: Runtime.at(number / count).pointee.shards.get())
+            .unsafelyUnwrapped
+        return first + Int(number % count) * bytes
     }
 
     /// The number of the calling thread's shard.
-    @inline(__always) static var mine: UInt32 { (Thread.known.map { $0.pointee.number } ?? 0) % count }
+    @inline(__always) static func mine(in runtime: UInt32) -> UInt32 {
+        place((Thread.known.map { $0.pointee.number } ?? 0), in: runtime)
+    }
+
+    /// Spreads whatever number over the shards of a runtime.
+    @inline(__always) private static func place(_ number: UInt32, in runtime: UInt32) -> UInt32 {
+        runtime == 0 ? number % count : runtime * count + number % Runtime.at(runtime).pointee.shardCount.get()
+    }
+
+    @inline(__always) static func numbers(of runtime: UInt32) -> Range<UInt32> {
+        let first = runtime * count
+        return first..<first + (runtime == 0 ? count : Runtime.at(runtime).pointee.shardCount.get())
+    }
+
+    @inline(__always) static func runtime(of number: UInt32) -> UInt32 { number / count }
 
     @inline(__always) static func wheel(_ number: UInt32) -> Wheel {
         Wheel(
-            storage: belaycore_shard(number).unsafelyUnwrapped + wheelOffset,
+            storage: storage(number) + wheelOffset,
             space: WheelSpace(first: Region.records.pointee.base.get(), second: Region.tasks.pointee.base.get()))
     }
 
     /// Zeroed storage says "look at instant 0"; an empty shard says never. Once, before the first timer.
-    static func prepareAll() {
-        for number in 0..<count { at(number).pointee.wake.store(Clock.never, ordering: .relaxed) }
+    static func prepareAll(_ runtime: UInt32) {
+        for number in numbers(of: runtime) { at(number).pointee.wake.store(Clock.never, ordering: .relaxed) }
+    }
+
+    /// As new: the runtime's storage is about to be used again.
+    static func clear(_ number: UInt32) {
+        storage(number).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+    }
+
+    /// The earliest instant at which a timer of the runtime may be due, to the nanosecond.
+    static func earliest(_ runtime: UInt32) -> Int64 {
+        if !Runtime.at(runtime).pointee.driver.isStarted { return Clock.never }
+        var earliest = Clock.never
+        for number in numbers(of: runtime) {
+            let shard = at(number)
+            shard.pointee.lock.lock()
+            earliest = min(earliest, wheel(number).earliest)
+            shard.pointee.lock.unlock()
+        }
+        return earliest
     }
 
     // MARK: under the lock
+
+    /// Whether a timer that is added now will fire: its runtime is not being freed.
+    @inline(__always) static func isOpen(_ number: UInt32) -> Bool {
+        number < count || Runtime.at(runtime(of: number)).pointee.phase == Runtime.open
+    }
 
     /// Adds an entry to the shard's wheel. True if the driver must be told, with `Driver.hasten`, after the lock is gone.
     @inline(__always) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
@@ -49,13 +98,17 @@ struct Shard: ~Copyable {
 
     /// Whoever disarms must find the shard before the timer is in it, so the record's index decides. Cells come to a
     /// thread in runs, and so do their shards.
-    private static func number(forListen index: UInt32) -> UInt32 { index / Magazine.capacity % count }
+    private static func number(forListen index: UInt32) -> UInt32 {
+        let runtime = node(Listen.at(index).pointee.node.get()).state.runtime
+        return place(index / Magazine.capacity, in: runtime)
+    }
 
     /// Arms a scope's own timer, for whoever needs to be told of its deadline. The scope is attached and kept alive by the
     /// caller. BELAY_OK also when the scope is done: then its end is made known before this returns.
     static func arm(_ scope: NodePointer) -> belay_status {
         if scope.state.has(State.armed) { return BELAY_OK }
-        let status = Driver.start()
+        let runtime = scope.state.runtime
+        let status = Driver.start(runtime)
         if status != BELAY_OK { return status }
         let number = number(forListen: scope.pointee.listen.get())
         let shard = at(number)
@@ -65,9 +118,11 @@ struct Shard: ~Copyable {
         var hasten = false
         // After the mark, which is sequentially consistent: a move stores the deadline first and then looks for the mark.
         let deadline = scope.pointee.deadline.load(ordering: .sequentiallyConsistent)
-        if marked && deadline != Clock.never { hasten = add(scope.pointee.listen.get(), at: deadline, to: number) }
+        if marked && deadline != Clock.never && isOpen(number) {
+            hasten = add(scope.pointee.listen.get(), at: deadline, to: number)
+        }
         shard.pointee.lock.unlock()
-        if hasten { Driver.hasten(deadline) }
+        if hasten { Driver.hasten(deadline, runtime) }
         // A verdict that an asker put in pushes nothing; nobody else may come by to do it.
         if !marked && scope.state.isDone { scope.finish() }
         return BELAY_OK
@@ -82,9 +137,11 @@ struct Shard: ~Copyable {
         var hasten = false
         shard.pointee.lock.lock()
         if Listen.at(listen).pointee.entry.isInWheel { wheel(number).remove(listen) }
-        if deadline != Clock.never && !scope.state.isDone { hasten = add(listen, at: deadline, to: number) }
+        if deadline != Clock.never && !scope.state.isDone && isOpen(number) {
+            hasten = add(listen, at: deadline, to: number)
+        }
         shard.pointee.lock.unlock()
-        if hasten { Driver.hasten(deadline) }
+        if hasten { Driver.hasten(deadline, runtime(of: number)) }
     }
 
     /// Takes an ended scope's timer out, wherever it is.

@@ -7,12 +7,14 @@ import Synchronization
 enum TimerTask {
     static func add(
         _ ctx: belay_ctx, _ delay: Int64, period: Int64, _ function: Registration.Function?,
-        _ argument: UnsafeMutableRawPointer?
+        _ argument: UnsafeMutableRawPointer?, flags: UInt64 = 0
     ) -> belay_timer {
         let handle = Handle(ctx)
         guard let function else { return fail(BELAY_EINVAL) }
-        guard handle.find() != nil || handle.pinAfterSetup() != nil else { return fail(handle.diagnose()) }
-        let status = Driver.start()
+        let found = handle.find()
+        guard found != nil || handle.pinAfterSetup() != nil else { return fail(handle.diagnose()) }
+        let runtime = found?.state.runtime ?? 0
+        let status = Driver.start(runtime)
         if status != BELAY_OK { return fail(status) }
         guard let thread = Thread.current else { return fail(BELAY_ENOMEM) }
         let record = period == 0 ? 0 : thread.takeRecord()
@@ -25,15 +27,23 @@ enum TimerTask {
         let task = Task.at(index)
         task.pointee.link.set(record)
         task.pointee.context.set(ctx.bits)
-        let expiry = Clock.after(max(delay, 0))
-        let number = Shard.mine
+        let expiry = Clock.after(max(delay, 0), in: runtime)
+        let number = Shard.mine(in: runtime)
         let shard = Shard.at(number)
         shard.pointee.lock.lock()
+        guard Shard.isOpen(number) else {
+            shard.pointee.lock.unlock()
+            freeRecord(record)
+            task.pointee.state.store(Task.word(generation, Kind.timer, Task.stopped), ordering: .releasing)
+            task.free()
+            return fail(BELAY_ESTALE)
+        }
         setShard(number, of: task)
-        task.pointee.state.store(Task.word(generation, Kind.timer, Task.pending), ordering: .releasing)
+        task.pointee.state.store(
+            Task.word(generation, Kind.timer, Task.mark(runtime) | flags | Task.pending), ordering: .releasing)
         let hasten = place(index, at: expiry, in: number)
         shard.pointee.lock.unlock()
-        if hasten { Driver.hasten(expiry) }
+        if hasten { Driver.hasten(expiry, runtime) }
         return belay_timer(bits: Handle(generation: generation, kind: Kind.timer, index: index).bits)
     }
 
@@ -42,9 +52,12 @@ enum TimerTask {
         return belay_timer()
     }
 
-    /// Under the shard's lock: into the wheel, unless it is never due.
+    /// Under the shard's lock: into the wheel, unless it is never due. In a runtime that may be freed it is there all the
+    /// same, so that it is found.
     @inline(__always) private static func place(_ index: UInt32, at expiry: Int64, in number: UInt32) -> Bool {
-        if expiry != Clock.never { return Shard.add(index | WheelSpace.second, at: expiry, to: number) }
+        if expiry != Clock.never || number >= Shard.count {
+            return Shard.add(index | WheelSpace.second, at: expiry, to: number)
+        }
         Task.at(index).pointee.entry.expiry.set(expiry)
         return false
     }
@@ -72,7 +85,11 @@ enum TimerTask {
     // MARK: its time has come
 
     /// By the driver, for a task that it has claimed.
-    static func fire(_ index: UInt32) { Executor.submit(Task.at(index)) }
+    static func fire(_ index: UInt32) {
+        let task = Task.at(index)
+        if task.pointee.state.get() & Task.waker != 0 { return run(task) }
+        Executor.submit(task)
+    }
 
     static func run(_ task: UnsafeMutablePointer<Task>) {
         guard task.pointee.change(Task.queued, to: Task.running) else { return free(task) }
@@ -86,10 +103,11 @@ enum TimerTask {
     private static func rearm(_ task: UnsafeMutablePointer<Task>) -> Bool {
         let period = period(task)
         let last = task.pointee.entry.expiry.get()
-        let missed = max(0, (Clock.now &- last) / period)
+        let runtime = task.pointee.runtime
+        let missed = max(0, (Clock.now(in: runtime) &- last) / period)
         let (due, overflow) = last.addingReportingOverflow(period &* (missed &+ 1))
         let expiry = overflow ? Clock.never : due
-        let number = Shard.mine
+        let number = Shard.mine(in: runtime)
         let shard = Shard.at(number)
         shard.pointee.lock.lock()
         setShard(number, of: task)
@@ -97,7 +115,7 @@ enum TimerTask {
         // The flag and the phase are in one word: a stop either dismisses the run or finds the timer pending.
         var old = task.pointee.state.load(ordering: .acquiring)
         var again = false
-        while !again && old & Task.dismissed == 0 {
+        while !again && old & Task.dismissed == 0 && Shard.isOpen(number) {
             let (exchanged, found) = task.pointee.state.compareExchange(
                 expected: old, desired: old & ~Task.phaseMask | Task.pending, ordering: .acquiringAndReleasing)
             again = exchanged
@@ -105,7 +123,7 @@ enum TimerTask {
         }
         if again { hasten = place(task.index, at: expiry, in: number) }
         shard.pointee.lock.unlock()
-        if hasten { Driver.hasten(expiry) }
+        if hasten { Driver.hasten(expiry, runtime) }
         return again
     }
 
@@ -170,18 +188,25 @@ enum TimerTask {
     }
 
     static func reset(_ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ delay: Int64) -> belay_status {
-        let expiry = Clock.after(max(delay, 0))
-        let hasten: Bool? = whilePending(task, handle) { number in
+        let moved: Moved? = whilePending(task, handle) { number in
+            let runtime = Shard.runtime(of: number)
+            let expiry = Clock.after(max(delay, 0), in: runtime)
             if task.pointee.entry.isInWheel { Shard.wheel(number).remove(task.index | WheelSpace.second) }
-            return place(task.index, at: expiry, in: number)
+            return Moved(expiry: expiry, runtime: runtime, hasten: place(task.index, at: expiry, in: number))
         }
-        guard let hasten else {
+        guard let moved else {
             let state = task.pointee.state.load(ordering: .acquiring)
             return handle.matches(state) && state & Task.phaseMask != Task.stopped
                 ? BELAY_STOP_RUNNING : BELAY_STOP_GONE
         }
-        if hasten { Driver.hasten(expiry) }
+        if moved.hasten { Driver.hasten(moved.expiry, moved.runtime) }
         return BELAY_OK
+    }
+
+    private struct Moved {
+        let expiry: Int64
+        let runtime: UInt32
+        let hasten: Bool
     }
 }
 

@@ -171,6 +171,12 @@ struct Wheel {
         return min(slot.pointee.latest, tickEnd)
     }
 
+    /// Never later than the first timer, and earlier only if one was removed; `Int64.max` when there is none.
+    var earliest: Int64 {
+        guard let (level, digit) = first else { return .max }
+        return slot(level * Wheel.slotsPerLevel + digit).pointee.earliest
+    }
+
     /// Moves on to `instant` and takes out what is due by then, at most `most` timers: a list through `next`, 0 at its
     /// end. Fewer than `most` means that all were taken.
     func advance(to instant: Int64, most: Int) -> (first: UInt32, count: Int) {

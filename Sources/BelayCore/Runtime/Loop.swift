@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+/// The driving of a runtime by its host: the host calls `poll` when `next` has come or the descriptor is readable. No thread
+/// of ours takes part.
+///
+/// No wake-up is lost. A poll publishes in the driver's `sleepsUntil` what the host will sleep for, then looks at timers and
+/// queue once more. Whoever adds something earlier looks at what is published after the addition, and rings the bell; both
+/// sides are sequentially consistent. The first to ring says so by publishing the past, so that the others need not.
+struct Loop: ~Copyable {
+    /// The record of the thread inside `poll`; 0 is none.
+    private let poller: Atomic<UInt>
+    /// Descriptors + 1, 0 until somebody asks for the first: the one for the host, and inside it the bell, and the alarm
+    /// where the clock is real.
+    private let set: Atomic<UInt32>
+    private let bell: Atomic<UInt32>
+    private let alarm: Atomic<UInt32>
+
+    /// Somebody added something that the host does not know of.
+    borrowing func ring() {
+        let kept = bell.load(ordering: .sequentiallyConsistent)
+        if kept != 0 { belaycore_bell_ring(Int32(kept) - 1) }
+    }
+
+    /// Whether the calling thread is inside `poll`.
+    var isMine: Bool {
+        borrowing get {
+            let mine = Thread.known.map { UInt(bitPattern: $0) } ?? 0
+            return mine != 0 && poller.get() == mine
+        }
+    }
+
+    // MARK: polling
+
+    /// Runs all that is due by `now` on the calling thread. BELAY_EBUSY if a poll is under way.
+    static func poll(_ number: UInt32, _ now: Int64) -> belay_status {
+        let runtime = Runtime.at(number)
+        guard let thread = Thread.current else { return BELAY_ENOMEM }
+        let (entered, _) = runtime.pointee.loop.poller.compareExchange(
+            expected: 0, desired: UInt(bitPattern: thread), ordering: .acquiringAndReleasing)
+        if !entered { return BELAY_EBUSY }
+        runtime.pointee.driver.sleepsUntil.store(.min, ordering: .sequentiallyConsistent)
+        runtime.pointee.loop.hush()
+        let limit = runtime.pointee.isVirtual ? now : min(now, Clock.now)
+        repeat {
+            runtime.pointee.executor.runQueue()
+        } while fireNext(number, by: limit)
+        if runtime.pointee.isVirtual {
+            runtime.pointee.loop.move(runtime, to: limit)
+            runtime.pointee.executor.runQueue()
+        }
+        runtime.pointee.loop.publish(number)
+        runtime.pointee.loop.poller.store(0, ordering: .releasing)
+        return BELAY_OK
+    }
+
+    /// Fires the earliest timers, if they are due by `limit`. A virtual clock goes from one instant to the next, so that
+    /// each callback finds the time that it asked for.
+    private static func fireNext(_ number: UInt32, by limit: Int64) -> Bool {
+        let runtime = Runtime.at(number)
+        let due = Shard.earliest(number)
+        if due > limit || due == Clock.never { return false }
+        if runtime.pointee.isVirtual { runtime.pointee.loop.move(runtime, to: due) }
+        let now = runtime.pointee.isVirtual ? runtime.pointee.virtualNow.get() : limit
+        for shard in Shard.numbers(of: number) { Shard.fire(shard, now: now) }
+        return true
+    }
+
+    /// Time goes on, never back. Release: partner of the acquire in `Clock`.
+    private borrowing func move(_ runtime: UnsafeMutablePointer<Runtime>, to instant: Int64) {
+        if instant > runtime.pointee.virtualNow.get() {
+            runtime.pointee.virtualNow.store(instant, ordering: .releasing)
+        }
+    }
+
+    /// When the host should poll next: at once (its own now), at an instant, or never.
+    static func next(_ number: UInt32) -> Int64 {
+        if Runtime.at(number).pointee.executor.hasQueue { return Clock.now(in: number) }
+        return Driver.rounded(Shard.earliest(number), number)
+    }
+
+    /// The host is about to sleep.
+    private borrowing func publish(_ number: UInt32) {
+        let runtime = Runtime.at(number)
+        let next = Loop.next(number)
+        if alarm.get() != 0 && !runtime.pointee.isVirtual { belaycore_alarm_set(Int32(alarm.get()) - 1, next) }
+        runtime.pointee.driver.sleepsUntil.store(next, ordering: .sequentiallyConsistent)
+        if runtime.pointee.executor.hasQueue || Shard.earliest(number) < next { ring() }
+    }
+
+    // MARK: the descriptor
+
+    /// The descriptor for the host, made if need be; -1 with the last status on failure.
+    static func descriptor(_ number: UInt32) -> Int32 {
+        let runtime = Runtime.at(number)
+        let globals = Globals.pointer
+        globals.pointee.setupLock.lock()
+        let made = runtime.pointee.loop.makeDescriptors(isVirtual: runtime.pointee.isVirtual)
+        globals.pointee.setupLock.unlock()
+        if !made { return Descriptor.fail(BELAY_ESYSTEM) }
+        // What came before there was a bell.
+        if runtime.pointee.loop.poller.get() == 0 { runtime.pointee.loop.publish(number) }
+        return Int32(runtime.pointee.loop.set.get()) - 1
+    }
+
+    private borrowing func makeDescriptors(isVirtual: Bool) -> Bool {
+        if set.get() != 0 { return true }
+        let poll = belaycore_poll_new()
+        let bell = belaycore_bell_new()
+        let alarm = isVirtual ? -1 : belaycore_alarm_new()
+        let isWhole =
+            poll >= 0 && bell >= 0 && (isVirtual || alarm >= 0) && belaycore_poll_add(poll, bell, 0) == 0
+            && (isVirtual || belaycore_poll_add(poll, alarm, 0) == 0)
+        if !isWhole {
+            if poll >= 0 { belaycore_event_close(poll) }
+            if bell >= 0 { belaycore_event_close(bell) }
+            if alarm >= 0 { belaycore_event_close(alarm) }
+            return false
+        }
+        if !isVirtual { self.alarm.set(UInt32(alarm) + 1) }
+        set.set(UInt32(poll) + 1)
+        self.bell.store(UInt32(bell) + 1, ordering: .sequentiallyConsistent)
+        return true
+    }
+
+    private borrowing func hush() {
+        if bell.get() != 0 { belaycore_bell_hush(Int32(bell.get()) - 1) }
+        if alarm.get() != 0 { belaycore_bell_hush(Int32(alarm.get()) - 1) }
+    }
+
+    /// The runtime has gone.
+    borrowing func close() {
+        if set.get() != 0 { belaycore_event_close(Int32(set.get()) - 1) }
+        if bell.get() != 0 { belaycore_event_close(Int32(bell.get()) - 1) }
+        if alarm.get() != 0 { belaycore_event_close(Int32(alarm.get()) - 1) }
+        set.set(0)
+        bell.set(0)
+        alarm.set(0)
+    }
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// More than one runtime: options, threads of their own, event loops, and the end with work outstanding.
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+
+static belay_runtime make(belay_runtime_options options) {
+    options.size = sizeof options;
+    belay_runtime runtime = belay_runtime_new(&options);
+    CHECK(runtime.bits != 0);
+    return runtime;
+}
+static void unmake(belay_runtime runtime) { CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK); }
+static bool readable(int fd) {
+    struct pollfd one = {.fd = fd, .events = POLLIN};
+    return poll(&one, 1, 0) == 1;
+}
+
+static void options_are_checked(void) {
+    belay_runtime_options options = {.size = 0};
+    CHECK_IS(belay_runtime_new(&options).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_EINVAL);
+    options.size = sizeof options;
+    options.tick = -1;
+    CHECK_IS(belay_runtime_new(&options).bits, 0);
+    options = (belay_runtime_options){.size = sizeof options, .start = -1};
+    CHECK_IS(belay_runtime_new(&options).bits, 0);
+
+    // A caller with a newer idea of the struct: fine while it does not use it.
+    struct { belay_runtime_options known; char more[24]; } newer;
+    memset(&newer, 0, sizeof newer);
+    newer.known.size = sizeof newer;
+    unmake(belay_runtime_new(&newer.known));
+    newer.more[7] = 1;
+    CHECK_IS(belay_runtime_new(&newer.known).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_EINVAL);
+    // And one with an older idea.
+    belay_runtime_options older = {.size = sizeof(size_t), .virtual_clock = true};
+    belay_runtime real = belay_runtime_new(&older);
+    CHECK_IS(belay_runtime_poll(real, 0), BELAY_EINVAL); // the flag was beyond its size
+    unmake(real);
+    unmake(belay_runtime_new(NULL));
+}
+
+static void bad_handles(void) {
+    belay_runtime stale = make((belay_runtime_options){.manual = true});
+    unmake(stale);
+    belay_runtime none = {0}, forged = {0x123456789abcdef0}, context = {belay_background().bits};
+    belay_runtime bad[] = {none, forged, context, stale, {stale.bits + (UINT64_C(5) << 32)}, {stale.bits | 0xffffff}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        belay_status expected = i == 3 ? BELAY_ESTALE : BELAY_EINVAL;
+        CHECK_IS(belay_runtime_background(bad[i]).bits, 0);
+        CHECK_IS(belay_last_status(), expected);
+        CHECK_IS(belay_runtime_free(bad[i], 0), expected);
+        CHECK_IS(belay_runtime_poll(bad[i], 0), expected);
+        CHECK_IS(belay_runtime_fd(bad[i]), -1);
+        CHECK_IS(belay_last_status(), expected);
+        CHECK_IS(belay_runtime_next(bad[i]), BELAY_FOREVER);
+        CHECK(belay_runtime_now(bad[i]) <= belay_now());
+    }
+    uint64_t random = 88172645463325252;
+    for (int i = 0; i < 10000; i++) {
+        belay_runtime any = {check_random(&random)};
+        CHECK(belay_runtime_free(any, 0) != BELAY_OK && belay_runtime_poll(any, 0) != BELAY_OK);
+    }
+}
+
+static void the_root_is_a_root(void) {
+    belay_runtime runtime = make((belay_runtime_options){.manual = false});
+    belay_ctx root = belay_runtime_background(runtime);
+    CHECK_IS(root.bits, belay_runtime_background(runtime).bits);
+    CHECK(root.bits != belay_background().bits);
+    check_live(root);
+    CHECK_IS(belay_remaining(root), BELAY_FOREVER);
+    CHECK_IS(belay_cancel(root), BELAY_ENOCANCEL);
+    CHECK_IS(belay_cancel_cause(root, 1, "x"), BELAY_ENOCANCEL);
+    check_close(root);
+    CHECK_IS(belay_retain(root), BELAY_OK);
+    CHECK_IS(belay_release(root), BELAY_OK);
+    check_live(root);
+    belay_ctx child = belay_with_timeout(root, BELAY_SEC(100)), lite = belay_lite(child, BELAY_FOREVER);
+    check_live(child);
+    check_live(lite);
+    CHECK_IS(belay_wait(root, BELAY_MS(1)), BELAY_TIMEOUT);
+    CHECK_IS(belay_wait(child, BELAY_MS(1)), BELAY_TIMEOUT);
+    unmake(runtime);
+    check_done(child, BELAY_CANCELED);
+    check_cause(child, BELAY_CANCELED, "the runtime was freed");
+    check_done(lite, BELAY_CANCELED);
+    CHECK_IS(belay_err(root), BELAY_ESTALE);
+    CHECK_IS(belay_with_cancel(root).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_ESTALE);
+    check_close(lite);
+    check_close(child);
+}
+
+struct name { char text[16]; atomic_int known; };
+static void note_name(void *raw) {
+    struct name *name = raw;
+    prctl(PR_GET_NAME, name->text, 0, 0, 0);
+    name->known = 1;
+}
+
+static void threads_have_its_name(void) {
+    belay_runtime runtime = make((belay_runtime_options){.name = "orders-and-invoices"});
+    belay_ctx ctx = belay_with_cancel(belay_runtime_background(runtime));
+    struct name name = {"", 0};
+    CHECK(belay_after_func(ctx, note_name, &name).bits != 0);
+    CHECK_IS(belay_cancel(ctx), BELAY_OK);
+    EVENTUALLY(name.known == 1);
+    CHECK(strcmp(name.text, "orders-a-worker") == 0);
+    check_close(ctx);
+    unmake(runtime);
+}
+
+static void contexts_have_a_limit(void) {
+    belay_runtime runtime = make((belay_runtime_options){.max_contexts = 3});
+    belay_ctx root = belay_runtime_background(runtime), held[3];
+    held[0] = belay_with_cancel(root);
+    held[1] = belay_lite(root, BELAY_FOREVER);
+    held[2] = belay_with_value(held[0], &(belay_key){"k"}, NULL, NULL);
+    CHECK_IS(belay_with_cancel(root).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_ENOMEM);
+    CHECK_IS(belay_lite(root, 1).bits, 0);
+    CHECK_IS(belay_without_cancel(root).bits, 0);
+    belay_ctx elsewhere = belay_with_cancel(belay_background());
+    CHECK(elsewhere.bits != 0);
+    check_close(elsewhere);
+    for (int i = 0; i < 3; i++) check_close(held[i]);
+    for (int i = 0; i < 3; i++) check_live(held[i] = belay_with_cancel(root));
+    for (int i = 0; i < 3; i++) check_close(held[i]);
+    unmake(runtime);
+}
+
+// --- event loops -----------------------------------------------------------------------------------------------
+
+static void a_loop_drives_it(void) {
+    belay_runtime runtime = make((belay_runtime_options){.manual = true});
+    belay_ctx root = belay_runtime_background(runtime), ctx = belay_with_timeout(root, BELAY_MS(20));
+    int fd = belay_runtime_fd(runtime);
+    CHECK(fd >= 0);
+    CHECK_IS(belay_runtime_fd(runtime), fd);
+    CHECK(!readable(fd));
+    CHECK_IS(belay_runtime_next(runtime), BELAY_FOREVER);
+    atomic_int ran = 0;
+    CHECK(belay_after_func(ctx, check_count, &ran).bits != 0);
+    belay_instant deadline = 0;
+    CHECK(belay_deadline(ctx, &deadline));
+    CHECK_IS(belay_runtime_next(runtime), deadline);
+    CHECK(belay_timer_after(root, BELAY_MS(5), check_count, &ran).bits != 0);
+    int polls = 0;
+    while (ran < 2) {
+        struct pollfd one = {.fd = fd, .events = POLLIN};
+        CHECK_IS(poll(&one, 1, -1), 1);
+        int before = ran;
+        CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+        if (before == 0 && ran == 1) CHECK(belay_now() < deadline || belay_is_done(ctx));
+        polls++;
+    }
+    CHECK(polls < 20);
+    CHECK(belay_now() >= deadline);
+    check_done(ctx, BELAY_DEADLINE_EXCEEDED);
+    CHECK(!readable(fd));
+    check_close(ctx);
+    unmake(runtime);
+}
+
+static void end_it(void *ctx) { belay_cancel(*(belay_ctx *)ctx); }
+static void add_to_it(void *ctx) { CHECK(belay_timer_after(*(belay_ctx *)ctx, 0, check_ignore, NULL).bits != 0); }
+
+static void other_threads_wake_the_loop(void) {
+    belay_runtime runtime = make((belay_runtime_options){.manual = true});
+    int fd = belay_runtime_fd(runtime);
+    for (int round = 0; round < 50; round++) {
+        belay_ctx ctx = belay_with_cancel(belay_runtime_background(runtime));
+        atomic_int ran = 0;
+        CHECK(belay_after_func(ctx, check_count, &ran).bits != 0);
+        CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+        struct check_thread other;
+        check_start(&other, round % 2 ? end_it : add_to_it, &ctx);
+        struct pollfd one = {.fd = fd, .events = POLLIN};
+        CHECK_IS(poll(&one, 1, 60000), 1);
+        check_join(&other);
+        CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+        CHECK_IS(ran, round % 2);
+        check_close(ctx);
+        CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+        CHECK_IS(ran, 1);
+    }
+    unmake(runtime);
+}
+
+static belay_runtime polled;
+static void poll_again(void *answer) {
+    atomic_store((atomic_int *)answer, (int)belay_runtime_poll(polled, BELAY_FOREVER));
+}
+static void free_inside(void *answer) { atomic_store((atomic_int *)answer, (int)belay_runtime_free(polled, 0)); }
+
+static void no_poll_inside_a_poll(void) {
+    polled = make((belay_runtime_options){.manual = true});
+    belay_ctx root = belay_runtime_background(polled);
+    atomic_int answer = -1, freed = -1;
+    CHECK(belay_timer_after(root, 0, poll_again, &answer).bits != 0);
+    CHECK(belay_timer_after(root, 0, free_inside, &freed).bits != 0);
+    while (freed == -1 || answer == -1) CHECK_IS(belay_runtime_poll(polled, BELAY_FOREVER), BELAY_OK);
+    CHECK_IS(answer, BELAY_EBUSY);
+    CHECK_IS(freed, BELAY_EDEADLK);
+    unmake(polled);
+    polled = make((belay_runtime_options){.manual = false});
+    freed = -1;
+    CHECK(belay_timer_after(belay_runtime_background(polled), 0, free_inside, &freed).bits != 0);
+    EVENTUALLY(freed != -1);
+    CHECK_IS(freed, BELAY_EDEADLK);
+    unmake(polled);
+}
+
+static void timers_wait_for_a_tick(void) {
+    belay_runtime runtime = make((belay_runtime_options){.virtual_clock = true, .tick = BELAY_MS(10)});
+    belay_ctx root = belay_runtime_background(runtime);
+    atomic_int ran = 0;
+    for (int i = 1; i <= 9; i++) CHECK(belay_timer_after(root, BELAY_MS(i), check_count, &ran).bits != 0);
+    CHECK_IS(belay_runtime_next(runtime), BELAY_SEC(1) + BELAY_MS(10));
+    CHECK_IS(belay_runtime_poll(runtime, belay_runtime_next(runtime)), BELAY_OK);
+    CHECK_IS(ran, 9);
+    unmake(runtime);
+}
+
+// --- the end of a runtime ----------------------------------------------------------------------------------------
+
+static void everything_runs_when_it_is_freed(belay_runtime_options options) {
+    belay_runtime runtime = make(options);
+    belay_ctx root = belay_runtime_background(runtime), ctx = belay_with_timeout(root, BELAY_SEC(1000));
+    belay_ctx detached = belay_without_cancel(root), apart = belay_with_cancel(detached);
+    atomic_int ended = 0, inlined = 0, once = 0, again = 0, never = 0, late = 0;
+    CHECK(belay_after_func(ctx, check_count, &ended).bits != 0);
+    CHECK(belay_on_done(ctx, check_count, &inlined).bits != 0);
+    CHECK(belay_after_func(apart, check_count, &late).bits != 0);
+    for (int i = 0; i < 1000; i++) CHECK(belay_timer_after(ctx, BELAY_SEC(10 + i), check_count, &once).bits != 0);
+    CHECK(belay_timer_every(apart, BELAY_SEC(5), check_count, &again).bits != 0);
+    CHECK(belay_timer_after(root, BELAY_FOREVER, check_count, &never).bits != 0);
+    int fd = belay_done_fd(ctx);
+    unmake(runtime);
+    CHECK_IS(ended, 1);
+    CHECK_IS(inlined, 1);
+    CHECK_IS(once, 1000);
+    CHECK_IS(again, 1);
+    CHECK_IS(never, 1);
+    CHECK_IS(late, 0);
+    CHECK(readable(fd));
+    check_done(ctx, BELAY_CANCELED);
+    check_live(apart);
+    CHECK_IS(belay_timer_after(apart, 1, check_count, &once).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_ESTALE);
+    CHECK_IS(belay_cancel(apart), BELAY_OK);
+    EVENTUALLY(late == 1); // on the default runtime
+    check_close(apart);
+    check_close(detached);
+    check_close(ctx);
+}
+
+static void freed_with_threads(void) { everything_runs_when_it_is_freed((belay_runtime_options){.manual = false}); }
+static void freed_in_a_loop(void) { everything_runs_when_it_is_freed((belay_runtime_options){.manual = true}); }
+static void freed_with_a_virtual_clock(void) {
+    everything_runs_when_it_is_freed((belay_runtime_options){.virtual_clock = true});
+}
+
+static atomic_int gate;
+static void wait_for_the_gate(void *began) {
+    atomic_store((atomic_int *)began, 1);
+    EVENTUALLY(gate == 1);
+}
+
+static void free_waits_for_callbacks(void) {
+    belay_runtime runtime = make((belay_runtime_options){.manual = false});
+    atomic_int began = 0;
+    gate = 0;
+    CHECK(belay_timer_after(belay_runtime_background(runtime), 0, wait_for_the_gate, &began).bits != 0);
+    EVENTUALLY(began == 1);
+    CHECK_IS(belay_runtime_free(runtime, 0), BELAY_TIMEOUT);
+    CHECK_IS(belay_runtime_free(runtime, BELAY_MS(2)), BELAY_TIMEOUT);
+    CHECK_IS(belay_runtime_background(runtime).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_ESTALE);
+    gate = 1;
+    unmake(runtime);
+    CHECK_IS(belay_runtime_free(runtime, 0), BELAY_ESTALE);
+}
+
+static void numbers_are_used_again(void) {
+    belay_runtime made[300];
+    int count = 0;
+    for (; count < 300; count++) {
+        made[count] = belay_runtime_new(NULL);
+        if (made[count].bits == 0) break;
+    }
+    CHECK_IS(belay_last_status(), BELAY_ENOMEM);
+    CHECK_IS(count, 255);
+    belay_ctx held = belay_without_cancel(belay_runtime_background(made[7]));
+    for (int i = 0; i < count; i++) unmake(made[i]);
+    // The one whose context is still open is not given to anybody.
+    for (int i = 0; i < 254; i++) CHECK((made[i] = belay_runtime_new(NULL)).bits != 0);
+    CHECK_IS(belay_runtime_new(NULL).bits, 0);
+    check_close(held);
+    CHECK((made[254] = belay_runtime_new(NULL)).bits != 0);
+    for (int i = 0; i < 255; i++) unmake(made[i]);
+}
+
+static void timers_after_reuse(void) { // the storage is as new, whatever the one before left
+    for (int round = 0; round < 20; round++) {
+        belay_runtime runtime = make((belay_runtime_options){.manual = round % 2 == 0});
+        atomic_int ran = 0;
+        belay_ctx root = belay_runtime_background(runtime);
+        CHECK(belay_timer_after(root, BELAY_MS(1), check_count, &ran).bits != 0);
+        CHECK(belay_timer_after(root, BELAY_SEC(100), check_count, &ran).bits != 0);
+        while (ran == 0) {
+            if (round % 2 == 0) CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+            check_sleep(BELAY_US(100));
+        }
+        CHECK_IS(ran, 1);
+        unmake(runtime);
+        CHECK_IS(ran, 2);
+    }
+}
+
+// Threads use a runtime while another one frees it: each timer runs once, or was refused, or was stopped.
+struct storm { belay_runtime runtime; atomic_long made, ran, prevented; atomic_int over; };
+static void ran_in_storm(void *storm) { atomic_fetch_add(&((struct storm *)storm)->ran, 1); }
+
+static void use_it(void *raw) {
+    struct storm *storm = raw;
+    uint64_t random = (uint64_t)(uintptr_t)&random | 1;
+    for (;;) {
+        belay_ctx root = belay_runtime_background(storm->runtime);
+        if (root.bits == 0) return;
+        belay_ctx ctx = belay_with_timeout(root, BELAY_US((int64_t)(check_random(&random) % 300)));
+        belay_timer timer = belay_timer_after(ctx, BELAY_US((int64_t)(check_random(&random) % 3000)), ran_in_storm, storm);
+        if (timer.bits != 0) storm->made++;
+        belay_reg reg = belay_after_func(ctx, ran_in_storm, storm);
+        if (reg.bits != 0) storm->made++;
+        if (timer.bits != 0 && check_random(&random) % 4 == 0 && belay_timer_stop(timer) == BELAY_STOP_PREVENTED) storm->prevented++;
+        if (reg.bits != 0 && check_random(&random) % 4 == 0 && belay_stop(reg) == BELAY_STOP_PREVENTED) storm->prevented++;
+        belay_close(ctx);
+    }
+}
+
+static void freed_in_a_storm(void) {
+    for (int round = 0; round < (int)check_scaled(60); round++) {
+        struct storm storm = {.runtime = make((belay_runtime_options){.manual = false})};
+        struct check_thread threads[4];
+        for (int i = 0; i < 4; i++) check_start(&threads[i], use_it, &storm);
+        check_sleep(BELAY_MS(round % 5));
+        unmake(storm.runtime);
+        for (int i = 0; i < 4; i++) check_join(&threads[i]);
+        EVENTUALLY(storm.ran + storm.prevented == storm.made);
+    }
+}
+
+int main(void) {
+    belay_ctx first = belay_with_cancel(belay_background());
+    check_close(first);
+    const struct check_test tests[] = {
+        TEST(options_are_checked), TEST(bad_handles), TEST(the_root_is_a_root), TEST(threads_have_its_name),
+        TEST(contexts_have_a_limit), TEST(a_loop_drives_it), TEST(other_threads_wake_the_loop),
+        TEST(no_poll_inside_a_poll), TEST(timers_wait_for_a_tick), TEST(freed_with_threads), TEST(freed_in_a_loop),
+        TEST(freed_with_a_virtual_clock), TEST(free_waits_for_callbacks), TEST(numbers_are_used_again),
+        TEST(timers_after_reuse), TEST(freed_in_a_storm),
+    };
+    RUN_TESTS(tests, "");
+    return 0;
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Virtual clocks: time that stands still until the test moves it, next to a naive list in the same time.
+#include "check.h"
+
+static belay_runtime make(void) {
+    belay_runtime_options options = {.size = sizeof options, .virtual_clock = true};
+    belay_runtime runtime = belay_runtime_new(&options);
+    CHECK(runtime.bits != 0);
+    return runtime;
+}
+static void unmake(belay_runtime runtime) { CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK); }
+static void pass(belay_runtime runtime, belay_duration length) {
+    CHECK_IS(belay_runtime_poll(runtime, belay_runtime_now(runtime) + length), BELAY_OK);
+}
+
+static void time_stands_still(void) {
+    belay_runtime runtime = make();
+    belay_instant start = belay_runtime_now(runtime);
+    CHECK_IS(start, BELAY_SEC(1));
+    belay_ctx root = belay_runtime_background(runtime);
+    belay_ctx half = belay_with_timeout(root, BELAY_SEC(30)), lite = belay_lite(root, BELAY_SEC(40));
+    belay_ctx heard = belay_with_timeout_cause(root, BELAY_SEC(50), 7, "slow");
+    atomic_int inlined = 0, later = 0;
+    CHECK(belay_on_done(heard, check_count, &inlined).bits != 0);
+    CHECK(belay_after_func(heard, check_count, &later).bits != 0);
+    check_sleep(BELAY_MS(2));
+    CHECK_IS(belay_runtime_now(runtime), start);
+    CHECK_IS(belay_remaining(half), BELAY_SEC(30));
+    pass(runtime, BELAY_SEC(30) - 1);
+    check_live(half);
+    CHECK_IS(belay_remaining(half), 1);
+    pass(runtime, 1);
+    check_done(half, BELAY_DEADLINE_EXCEEDED);
+    check_live(lite);
+    pass(runtime, BELAY_SEC(10));
+    check_done(lite, BELAY_DEADLINE_EXCEEDED);
+    check_live(heard);
+    CHECK_IS(inlined + later, 0);
+    pass(runtime, BELAY_SEC(10));
+    check_done(heard, BELAY_DEADLINE_EXCEEDED);
+    check_cause(heard, 7, "slow");
+    CHECK_IS(inlined, 1);
+    CHECK_IS(later, 1);
+    CHECK_IS(belay_runtime_poll(runtime, start), BELAY_OK); // never back
+    CHECK_IS(belay_runtime_now(runtime), start + BELAY_SEC(50));
+    check_close(half);
+    check_close(lite);
+    check_close(heard);
+    unmake(runtime);
+}
+
+static void deadlines_move(void) {
+    belay_runtime runtime = make();
+    belay_ctx ctx = belay_with_timeout(belay_runtime_background(runtime), BELAY_SEC(10));
+    atomic_int ran = 0;
+    CHECK(belay_after_func(ctx, check_count, &ran).bits != 0);
+    for (int i = 0; i < 100; i++) { // a keep-alive
+        pass(runtime, BELAY_SEC(9));
+        CHECK_IS(belay_set_deadline(ctx, belay_runtime_now(runtime) + BELAY_SEC(10)), BELAY_OK);
+    }
+    check_live(ctx);
+    pass(runtime, BELAY_SEC(10));
+    CHECK_IS(ran, 1);
+    check_done(ctx, BELAY_DEADLINE_EXCEEDED);
+    check_close(ctx);
+    unmake(runtime);
+}
+
+// --- waits ---------------------------------------------------------------------------------------------------------
+
+struct waiting { belay_ctx ctx[2]; size_t n, index; belay_duration timeout; atomic_int answer; };
+static void wait_there(void *raw) {
+    struct waiting *self = raw;
+    belay_status status = self->n == 0 ? belay_wait(self->ctx[0], self->timeout)
+                                       : belay_wait_any(self->ctx, self->n, self->timeout, &self->index);
+    atomic_store(&self->answer, (int)status);
+}
+
+static void waits_are_in_virtual_time(void) {
+    belay_runtime runtime = make();
+    belay_ctx root = belay_runtime_background(runtime), ctx = belay_with_timeout(root, BELAY_SEC(100));
+    belay_ctx lite = belay_lite(ctx, BELAY_SEC(50)), real = belay_with_cancel(belay_background());
+    struct waiting all[] = {
+        {.ctx = {ctx}, .timeout = BELAY_SEC(20), .answer = -1}, {.ctx = {ctx}, .timeout = BELAY_FOREVER, .answer = -1},
+        {.ctx = {lite}, .timeout = BELAY_FOREVER, .answer = -1}, {.ctx = {root}, .timeout = BELAY_SEC(30), .answer = -1},
+        {.ctx = {root, real}, .n = 2, .timeout = BELAY_FOREVER, .answer = -1},
+        {.ctx = {real, ctx}, .n = 2, .timeout = BELAY_FOREVER, .answer = -1},
+    };
+    enum { COUNT = sizeof all / sizeof *all };
+    struct check_thread threads[COUNT];
+    for (int i = 0; i < COUNT; i++) check_start(&threads[i], wait_there, &all[i]);
+    check_sleep(BELAY_MS(20));
+    for (int i = 0; i < COUNT; i++) CHECK_IS(all[i].answer, -1);
+    // Some may not wait yet: time goes on in steps until they have.
+    const belay_duration done_at[COUNT] = {BELAY_SEC(20), BELAY_SEC(100), BELAY_SEC(50), BELAY_SEC(30), 0, BELAY_SEC(100)};
+    for (int i = 0; i < COUNT; i++) {
+        if (i == 4) continue;
+        EVENTUALLY((pass(runtime, BELAY_SEC(1)), all[i].answer != -1));
+        CHECK(belay_runtime_now(runtime) - BELAY_SEC(1) >= done_at[i]);
+    }
+    CHECK_IS(all[0].answer, BELAY_TIMEOUT);
+    CHECK_IS(all[1].answer, BELAY_DEADLINE_EXCEEDED);
+    CHECK_IS(all[2].answer, BELAY_DEADLINE_EXCEEDED);
+    CHECK_IS(all[3].answer, BELAY_TIMEOUT);
+    CHECK_IS(all[5].answer, BELAY_DEADLINE_EXCEEDED);
+    CHECK_IS(all[5].index, 1);
+    CHECK_IS(all[4].answer, -1);
+    CHECK_IS(belay_cancel(real), BELAY_OK);
+    for (int i = 0; i < COUNT; i++) check_join(&threads[i]);
+    CHECK_IS(all[4].answer, BELAY_CANCELED);
+    CHECK_IS(all[4].index, 1);
+    check_close(lite);
+    check_close(ctx);
+    check_close(real);
+    unmake(runtime);
+}
+
+static void cancels_end_waits(void) {
+    belay_runtime runtime = make();
+    for (int which = 0; which < 3; which++) {
+        belay_ctx ctx = belay_with_timeout(belay_runtime_background(runtime), BELAY_SEC(100));
+        belay_ctx lite = belay_lite(ctx, BELAY_FOREVER);
+        struct waiting wait = {.ctx = {which == 0 ? ctx : lite}, .timeout = BELAY_FOREVER, .answer = -1};
+        struct check_thread thread;
+        check_start(&thread, wait_there, &wait);
+        check_sleep(BELAY_MS(2));
+        CHECK_IS(belay_cancel(which == 2 ? lite : ctx), BELAY_OK);
+        check_join(&thread);
+        CHECK_IS(wait.answer, BELAY_CANCELED);
+        check_close(lite);
+        check_close(ctx);
+    }
+    unmake(runtime);
+}
+
+static void wait_inside(void *answer) {
+    belay_ctx ctx = {(uint64_t)atomic_load((atomic_ullong *)answer)};
+    atomic_store((atomic_ullong *)answer, (unsigned long long)belay_wait(ctx, BELAY_SEC(1)));
+}
+
+static void no_wait_inside_a_poll(void) { // the thread that moves the clock would wait for itself
+    belay_runtime runtime = make();
+    belay_ctx ctx = belay_with_cancel(belay_runtime_background(runtime));
+    atomic_ullong answer = ctx.bits;
+    CHECK(belay_timer_after(ctx, 0, wait_inside, &answer).bits != 0);
+    pass(runtime, 0);
+    CHECK_IS(answer, BELAY_EDEADLK);
+    check_close(ctx);
+    unmake(runtime);
+}
+
+// --- the model: what a naive list of timers does for the same script ----------------------------------------------------
+
+enum { MOST = 400 };
+struct item { belay_timer timer; belay_instant due; belay_duration period; bool armed; int expected; int ran; };
+static struct model { belay_runtime runtime; belay_ctx ctx; struct item items[MOST]; belay_instant target; long fired; } model;
+
+// Each run finds the clock at exactly the instant it was due.
+static void item_ran(void *raw) {
+    struct item *item = raw;
+    CHECK_IS(belay_runtime_now(model.runtime), item->due);
+    CHECK(item->armed);
+    for (int i = 0; i < MOST; i++) // nothing that was due before is still to come
+        if (model.items[i].armed && &model.items[i] != item) CHECK(model.items[i].due >= item->due);
+    item->ran++;
+    model.fired++;
+    if (item->period != 0) item->due += item->period; else item->armed = false;
+}
+
+static belay_duration random_delay(uint64_t *random) {
+    uint64_t shape = check_random(random) % 8;
+    if (shape == 0) return 0;
+    if (shape == 1) return BELAY_FOREVER;
+    if (shape == 2) return -(belay_duration)(check_random(random) % 1000);
+    return (belay_duration)(check_random(random) % (UINT64_C(1) << (10 + shape * 6)));
+}
+
+static void random_scripts(void) {
+    uint64_t random = 0x9e3779b97f4a7c15;
+    for (int script = 0; script < (int)check_scaled(40); script++) {
+        model = (struct model){.runtime = make()};
+        model.ctx = belay_with_cancel(belay_runtime_background(model.runtime));
+        for (int step = 0; step < 600; step++) {
+            struct item *item = &model.items[check_random(&random) % MOST];
+            belay_instant now = belay_runtime_now(model.runtime);
+            switch (check_random(&random) % 6) {
+            case 0:
+            case 1:
+                if (item->armed) break;
+                bool periodic = check_random(&random) % 6 == 0;
+                belay_duration delay = periodic ? BELAY_MS(1 + check_random(&random) % 900) : random_delay(&random);
+                item->period = periodic ? delay : 0;
+                item->due = delay == BELAY_FOREVER ? BELAY_FOREVER : now + (delay > 0 ? delay : 0);
+                item->armed = true;
+                item->timer = periodic ? belay_timer_every(model.ctx, delay, item_ran, item)
+                                       : belay_timer_after(model.ctx, delay, item_ran, item);
+                CHECK(item->timer.bits != 0);
+                break;
+            case 2:
+                CHECK_IS(belay_timer_stop(item->timer) == BELAY_STOP_PREVENTED, item->armed);
+                item->armed = false;
+                break;
+            case 3: {
+                belay_duration next = random_delay(&random);
+                CHECK_IS(belay_timer_reset(item->timer, next) == BELAY_OK, item->armed);
+                if (item->armed) item->due = next == BELAY_FOREVER ? BELAY_FOREVER : now + (next > 0 ? next : 0);
+                break;
+            }
+            default: {
+                belay_instant first = BELAY_FOREVER;
+                for (int i = 0; i < MOST; i++)
+                    if (model.items[i].armed && model.items[i].due < first) first = model.items[i].due;
+                belay_instant next = belay_runtime_next(model.runtime);
+                CHECK(next <= first);
+                belay_instant target = now + (belay_duration)(check_random(&random) % BELAY_SEC(2));
+                CHECK_IS(belay_runtime_poll(model.runtime, target), BELAY_OK);
+                CHECK_IS(belay_runtime_now(model.runtime), target);
+                for (int i = 0; i < MOST; i++) // all that was due has run
+                    if (model.items[i].armed) CHECK(model.items[i].due > target);
+            }
+            }
+        }
+        for (int i = 0; i < MOST; i++)
+            if (model.items[i].armed) CHECK_IS(belay_timer_stop(model.items[i].timer), BELAY_STOP_PREVENTED);
+        check_close(model.ctx);
+        unmake(model.runtime);
+        CHECK(model.fired > 0);
+    }
+}
+
+int main(void) {
+    belay_ctx first = belay_with_cancel(belay_background());
+    check_close(first);
+    const struct check_test tests[] = {
+        TEST(time_stands_still), TEST(deadlines_move), TEST(waits_are_in_virtual_time), TEST(cancels_end_waits),
+        TEST(no_wait_inside_a_poll), TEST(random_scripts),
+    };
+    RUN_TESTS(tests, "");
+    return 0;
+}
