@@ -184,6 +184,18 @@ belay_ctx belay_with_value(belay_ctx parent, const belay_key *key, void *value, 
  * must outlive its request (an audit record). Derive a cancel or a timeout from it as from a root. */
 belay_ctx belay_without_cancel(belay_ctx parent);
 
+/* A context that ends when the first of `n` parents ends, with that one's error and cause; its deadline is the earliest
+ * of theirs. It has the values of parents[0]. Parents that repeat another, or that can never end, count for nothing;
+ * where a single one is left that has all this, that one is the answer itself, with one more owner: so the answer is
+ * closed in every case, once. Merges of merges are fine. The parents may be closed first, which ends it. It keeps
+ * registrations on its parents, which count as listening to them, until the last context below it has gone; and,
+ * unlike other derivations, it arms timers where they have deadlines. Where two threads cancel the same parent at the
+ * same time, the one that comes second may return a moment before listeners below the merged context are told; the
+ * merged context itself reads as done by then. belay_reset on it is BELAY_EBUSY.
+ * {0} on failure: BELAY_EINVAL (n of 0, NULL, a parent that is none), BELAY_ESTALE, BELAY_ELEAF, BELAY_ENOMEM,
+ * BELAY_ESYSTEM. */
+belay_ctx belay_merge(const belay_ctx *parents, size_t n);
+
 /* A leaf for hot paths: a context that is only asked, waited for, cancelled and closed, at most `timeout` from now
  * (BELAY_FOREVER: no deadline of its own; no clock is read). It joins no list, takes no lock and keeps no reference
  * on its parent, so it costs less than any other and nothing is shared with other threads. Deriving from it or
@@ -370,6 +382,52 @@ belay_status belay_timer_stop(belay_timer timer);
 belay_status belay_timer_stop_wait(belay_timer timer, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
+ * Foreign parents
+ *
+ * Your framework has cancellation of its own: a flag, a GCancellable, a descriptor, a request object. Wrap it once, and
+ * derive Belay's contexts from the wrapper. However many hang on it, the source sees one registration, one descriptor is
+ * watched, or one poll runs; and no thread waits for it.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* What the source can do; every function may be NULL, but one of inner, after_func, done_fd, err must not. Set `size` to
+ * sizeof(belay_custom_ops). Declare it `static const`: it is not copied, and must outlive every wrapper. All are called
+ * with no lock held and may call anything in this header; `self` is what belay_custom was given. */
+typedef struct belay_custom_ops {
+    size_t size;
+    /* A context of Belay's that the source has inside; called once, at the start. The wrapper is its child. Where nothing
+     * else here tells of an end, the wrapper ends with it and children hang on it directly: the fast path. */
+    belay_ctx (*inner)(void *self);
+    /* Arranges for fn(arg) to be called once, on any thread, when the source ends; at once if it has. Called once, at the
+     * start. Returns what `stop` needs to call it off, 0 for nothing to call off. */
+    uint64_t (*after_func)(void *self, void (*fn)(void *arg), void *arg);
+    /* Calls it off, before `drop`, also when fn has been called. A call of fn that comes too late all the same does
+     * no harm. */
+    void (*stop)(void *self, uint64_t token);
+    /* A descriptor that is readable from the end on. Called once, at the start; the source keeps it open until `drop`. */
+    int (*done_fd)(void *self);
+    /* BELAY_OK while live; else how it ended, BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, and in *cause why (left as it is:
+     * without a cause of its own). Alone it makes the slow path: it is called whenever someone asks the wrapper or an
+     * unattached context below it, and every 10 ms once somebody listens there. Beside after_func or done_fd it is
+     * called at the start and at the end. Keep it cheap and let it not block. */
+    belay_status (*err)(void *self, belay_cause *cause);
+    /* True, and the instant, if the source has a deadline; called once, at the start. */
+    bool (*deadline)(void *self, belay_instant *deadline);
+    /* The value for a key that no context between the asker and the wrapper has; NULL to go on to `inner`. */
+    void *(*value)(void *self, const belay_key *key);
+    /* The wrapper and all below it have gone: the source is not used any more. As a value's drop; also if belay_custom
+     * fails. */
+    void (*drop)(void *self);
+} belay_custom_ops;
+
+/* A context that ends when the source does, or by itself: belay_cancel ends the wrapper and what is below it, not the
+ * source. (On the fast path it cannot be cancelled: BELAY_ENOCANCEL, like a value.) Close it once, as every derivation.
+ * {0} on failure: BELAY_EINVAL (NULL or short ops, no function that tells of an end, a done_fd of -1, an inner
+ * context that is none), BELAY_ESTALE or BELAY_ELEAF for the inner context, BELAY_ENOMEM, BELAY_ESYSTEM (a descriptor
+ * that epoll does not take), BELAY_EFORK. If two things end it at the same time, the first verdict stays.
+ * Which path wrappers are on is counted: see /custom/… at belay_metrics_read. */
+belay_ctx belay_custom(const belay_custom_ops *ops, void *self);
+
+/* ---------------------------------------------------------------------------------------------------------------
  * 9. Runtimes
  *
  * A runtime is what a family of contexts shares: a clock, the timers, who drives them, and where callbacks run. There is
@@ -474,7 +532,9 @@ typedef struct belay_sample { const char *name; uint64_t value; belay_status sta
  *   /memory/records:records  the records that listeners, causes and values take, 64 bytes each
  *   /memory/arena:bytes      memory taken from the system so far
  *   /driver/wakeups:wakeups  times the driver thread woke from its sleep
- *   /executor/threads:threads  threads of the built-in pool now */
+ *   /executor/threads:threads  threads of the built-in pools now
+ *   /custom/inner:contexts, /custom/callback:contexts, /custom/descriptor:contexts, /custom/polled:contexts
+ *                            foreign parents by the way in which their end is noticed */
 belay_status belay_metrics_read(belay_sample *samples, size_t n);
 
 /* ---------------------------------------------------------------------------------------------------------------

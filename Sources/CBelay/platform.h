@@ -140,6 +140,11 @@ static inline int belaycore_poll_add(int32_t poll, int32_t fd, uint64_t tag) {
     struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = tag}};
     return epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event);
 }
+/* The same, but reported once only. */
+static inline int belaycore_poll_add_once(int32_t poll, int32_t fd, uint64_t tag) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data = {.u64 = tag}};
+    return epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event);
+}
 static inline void belaycore_poll_remove(int32_t poll, int32_t fd) {
     int saved = errno;
     epoll_ctl(poll, EPOLL_CTL_DEL, fd, NULL);

@@ -111,7 +111,7 @@ static void threads_have_its_name(void) {
     struct name name = {"", 0};
     CHECK(belay_after_func(ctx, note_name, &name).bits != 0);
     CHECK_IS(belay_cancel(ctx), BELAY_OK);
-    EVENTUALLY(name.known == 1);
+    EVENTUALLY(atomic_load(&name.known) == 1);
     CHECK(strcmp(name.text, "orders-a-worker") == 0);
     check_close(ctx);
     unmake(runtime);
@@ -213,7 +213,7 @@ static void no_poll_inside_a_poll(void) {
     polled = make((belay_runtime_options){.manual = false});
     freed = -1;
     CHECK(belay_timer_after(belay_runtime_background(polled), 0, free_inside, &freed).bits != 0);
-    EVENTUALLY(freed != -1);
+    EVENTUALLY(atomic_load(&freed) != -1);
     CHECK_IS(freed, BELAY_EDEADLK);
     unmake(polled);
 }
@@ -256,7 +256,7 @@ static void everything_runs_when_it_is_freed(belay_runtime_options options) {
     CHECK_IS(belay_timer_after(apart, 1, check_count, &once).bits, 0);
     CHECK_IS(belay_last_status(), BELAY_ESTALE);
     CHECK_IS(belay_cancel(apart), BELAY_OK);
-    EVENTUALLY(late == 1); // on the default runtime
+    EVENTUALLY(atomic_load(&late) == 1); // on the default runtime
     check_close(apart);
     check_close(detached);
     check_close(ctx);
@@ -271,7 +271,7 @@ static void freed_with_a_virtual_clock(void) {
 static atomic_int gate;
 static void wait_for_the_gate(void *began) {
     atomic_store((atomic_int *)began, 1);
-    EVENTUALLY(gate == 1);
+    EVENTUALLY(atomic_load(&gate) == 1);
 }
 
 static void free_waits_for_callbacks(void) {
@@ -279,7 +279,7 @@ static void free_waits_for_callbacks(void) {
     atomic_int began = 0;
     gate = 0;
     CHECK(belay_timer_after(belay_runtime_background(runtime), 0, wait_for_the_gate, &began).bits != 0);
-    EVENTUALLY(began == 1);
+    EVENTUALLY(atomic_load(&began) == 1);
     CHECK_IS(belay_runtime_free(runtime, 0), BELAY_TIMEOUT);
     CHECK_IS(belay_runtime_free(runtime, BELAY_MS(2)), BELAY_TIMEOUT);
     CHECK_IS(belay_runtime_background(runtime).bits, 0);

@@ -93,7 +93,8 @@ extension Handle {
         var scope = pinned.scopeIndex(kind: kind)
         while scope != 0 {
             let current = node(scope)
-            if current.pointee.clock.get() == scope { earliest = min(earliest, current.pointee.deadline.get()) }
+            let clock = current.pointee.clock.get()
+            if clock != 0 { earliest = min(earliest, node(clock).pointee.deadline.get()) }
             scope = current.pointee.scope.get()
         }
         return earliest

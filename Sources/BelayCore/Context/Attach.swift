@@ -11,6 +11,10 @@ extension UnsafeMutablePointer where Pointee == Node {
             if state.isDone || state.has(State.attached) { return BELAY_OK }
             let top = topOfRun()
             guard top.attachHere() else { return BELAY_ENOMEM }
+            if top.state.has(State.asks) {
+                let status = Foreign.startPolling(top)
+                if status != BELAY_OK { return status }
+            }
             // A deadline that was moved may come before those that its descendants know of: it must be pushed.
             if top.state.has(State.moved) && top.pointee.deadline.get() != Clock.never {
                 let status = Shard.arm(top)

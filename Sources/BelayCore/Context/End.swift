@@ -27,20 +27,25 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// Makes an end that has its verdict known to all: descendants, waiters, descriptors, callbacks. Harmless to repeat;
     /// when any call returns, every descendant reads as done.
     func finish() {
-        guard state.has(State.attached) else { return }
-        guard var ended = push() else { return }
+        var ended = Ended()
+        collect(into: &ended)
+        ended.deliver()
+    }
+
+    /// Pushes the end, if nobody has yet, and adds all who are to be told.
+    fileprivate func collect(into ended: inout Ended) {
+        guard state.has(State.attached), push(into: &ended) else { return }
         detach()
         // Only now: the links of `Ended` are those of the list that it has just left.
         retain()
         ended.add(pointee.listen.get())
-        ended.deliver()
     }
 
     /// Marks every attached descendant as done and takes its listeners' lists, under this scope's lock from beginning to
     /// end. So a second caller, who waits for the lock, may rely on it; and a descendant that is closed meanwhile waits in
     /// `detach`, so it is not recycled under our hands. Breadth first over the `older` links: no recursion, and never
-    /// more than two locks. Nil if it was done before.
-    private func push() -> Ended? {
+    /// more than two locks. False if it was done before.
+    private func push(into ended: inout Ended) -> Bool {
         let top = listen
         let topIndex = pointee.listen.get()
         top.pointee.lock.lock()
@@ -51,12 +56,12 @@ extension UnsafeMutablePointer where Pointee == Node {
                 pusher.pointee.lock.lock()
                 pusher.pointee.lock.unlock()
             }
-            return nil
+            return false
         }
-        var ended = Ended()
         var queue = Queue()
         queue.append(childrenOf: self, top.pointee.children.get())
         top.pointee.children.set(Listen.taken | topIndex)
+        if state.has(State.linked) { markLinked() }
         while let index = queue.next() {
             let listen = Listen.at(index)
             let child = node(listen.pointee.node.get())
@@ -64,6 +69,7 @@ extension UnsafeMutablePointer where Pointee == Node {
             if !listen.pointee.isTaken {
                 queue.append(childrenOf: child, listen.pointee.children.get())
                 listen.pointee.children.set(Listen.taken | topIndex)
+                if child.state.has(State.linked) { child.markLinked() }
                 if child.hasListeners {
                     child.retain()
                     ended.add(index)
@@ -72,7 +78,17 @@ extension UnsafeMutablePointer where Pointee == Node {
             listen.pointee.lock.unlock()
         }
         top.pointee.lock.unlock()
-        return ended
+        return true
+    }
+
+    /// Marks the merged contexts that hang on this scope, which has its verdict. Under its listen lock.
+    private func markLinked() {
+        var callback = listen.pointee.callbacks.get()
+        while callback != 0 {
+            let task = Task.at(callback)
+            if task.pointee.state.get() & Task.link != 0 { Merge.mark(task, from: self) }
+            callback = task.pointee.entry.next.get()
+        }
     }
 
     /// Whether `deliver` has something to do. Under the listen lock, after the verdict: no callback or descriptor can join
@@ -124,7 +140,7 @@ private struct Ended {
     }
 
     /// Tells them, with no lock held: first all who sleep, then the executor; inline callbacks, which may take their time,
-    /// come last.
+    /// come last. What hangs on merged contexts joins them on the way.
     mutating func deliver() {
         var inline = Registration.Deferred()
         while head != 0 {
@@ -139,7 +155,15 @@ private struct Ended {
             while callback != 0 {
                 let task = Task.at(callback)
                 callback = task.pointee.entry.next.get()
-                withUnsafeMutablePointer(to: &inline) { Registration.dispatch(task, later: $0) }
+                if task.pointee.state.get() & Task.link != 0 {
+                    let merged = UInt32(truncatingIfNeeded: task.pointee.context.get())
+                    Registration.retire(task)
+                    if merged == 0 { continue }
+                    node(merged).collect(into: &self)
+                    node(merged).release()
+                } else {
+                    withUnsafeMutablePointer(to: &inline) { Registration.dispatch(task, later: $0) }
+                }
             }
             ended.release()
         }

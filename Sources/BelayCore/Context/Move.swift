@@ -88,7 +88,8 @@ extension UnsafeMutablePointer where Pointee == Node {
     fileprivate func reset(_ handle: Handle) -> belay_status {
         let listenIndex = pointee.listen.load(ordering: .acquiring)
         if listenIndex != 0 && Listen.at(listenIndex).pointee.descriptor.get() != 0 { return BELAY_EBUSY }
-        guard handle.generation < UInt64(UInt32.max) - 1 else { return BELAY_EBUSY }
+        // Others know an anchored context by its handle.
+        guard handle.generation < UInt64(UInt32.max) - 1, !state.has(State.anchored) else { return BELAY_EBUSY }
         if mayHaveEnded(state) || state.isDone {
             let status = handle.status()
             if status != BELAY_OK { return status }
@@ -118,7 +119,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         pointee.deadline.store(Clock.never, ordering: .sequentiallyConsistent)
         var old = pointee.state.load(ordering: .sequentiallyConsistent)
         while !State(old).isDone {
-            let kept = old & (State.attached | State.pulls | State.runMask | State.runtimeMask | State.asks)
+            let kept = old & (State.attached | State.pulls | State.runMask | State.runtimeMask)
             let timed = aboveClock == 0 ? 0 : State.timed
             let fresh = State.birth(generation: generation, kind: Kind.scope, rest: kept | timed)
             let (exchanged, found) = pointee.state.compareExchange(

@@ -71,7 +71,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         if shape == Kind.scope {
             freeRecord(pointee.cause.get())
             freeRecord(pointee.timeoutCause.get())
-        } else if shape == Kind.value {
+        } else if shape == Kind.value || shape == Kind.detached {
             asValue.dropValue()
         } else if shape == Kind.lite {
             freeRecord(asLite.pointee.cause.get())

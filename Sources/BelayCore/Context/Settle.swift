@@ -10,7 +10,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// The state, with a verdict if the scope has ended in whatever way. The caller keeps the node alive.
     func settle() -> State {
         let state = state
-        if state.isDone || !state.has(State.pulls | State.timed) { return state }
+        if state.isDone || !state.has(State.pulls | State.timed | State.asks) { return state }
         if state.has(State.pulls) {
             let above = node(pointee.scope.get())
             // At most `longestRun` deep.
@@ -20,6 +20,7 @@ extension UnsafeMutablePointer where Pointee == Node {
                 return self.state
             }
         }
+        if state.has(State.asks) { askOwner() }
         if state.has(State.timed), let clock = clockInEffect,
             Clock.hasPassed(clock.pointee.deadline.get(), in: state.runtime)
         {
@@ -32,7 +33,7 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// Whether there is no verdict yet but `settle` might find one.
     @inline(__always) func mayBeDone(_ state: State) -> Bool {
-        !state.isDone && state.has(State.pulls | State.timed) && mayHaveEnded(state)
+        !state.isDone && state.has(State.pulls | State.timed | State.asks) && mayHaveEnded(state)
     }
 
     /// Whether `settle` might find an end. For callers without a reference: it writes nothing, and a wrong "no" is found
@@ -43,7 +44,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         {
             return true
         }
-        return state.has(State.pulls) && someScopeAboveHasEnded()
+        return state.has(State.asks) || state.has(State.pulls) && someScopeAboveHasEnded()
     }
 
     private func someScopeAboveHasEnded() -> Bool {
@@ -51,7 +52,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         for _ in 0...State.longestRun {
             current = node(current.pointee.scope.get())
             let state = current.state
-            if state.isDone { return true }
+            // Only its owner knows.
+            if state.isDone || state.has(State.asks) { return true }
             // Its deadline may have come before ours since we were born.
             if state.has(State.moved) && Clock.hasPassed(current.pointee.deadline.get(), in: state.runtime) {
                 return true
@@ -137,8 +139,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// When this scope, which has a verdict of its own, ended. A cancel of a scope that had no children does not note the
     /// time; a child born in that instant inherits.
     private var endInstant: Int64 {
-        if state.verdict == .deadline { return pointee.deadline.get() }
         let noted = pointee.endedAt.get()
+        // A foreign parent's deadline is known by when we heard of it.
+        if state.verdict == .deadline { return noted == 0 ? pointee.deadline.get() : noted }
         return noted == 0 ? .min : noted
     }
 }

@@ -7,6 +7,7 @@ import CBelay
 /// |---|---|---|---|
 /// | 63–32 | generation | — | +1 by the one call of close that wins, or when the last reference goes |
 /// | 31–28 | kind | set at birth | 0 when closed: no handle matches from then on |
+/// | 27 | anchored | birth, of a merged context or a foreign parent: its parent is an anchor | — |
 /// | 26 | linked | the first merge that hangs on it, under the listen lock, before the verdict is looked at | — |
 /// | 25 | asks | birth, of a foreign parent: whoever settles it asks its owner | — |
 /// | 24 | moved | the first move of the deadline, before the deadline changes | — |
@@ -40,6 +41,7 @@ struct State {
     static let moved: UInt64 = 1 << 24
     static let asks: UInt64 = 1 << 25
     static let linked: UInt64 = 1 << 26
+    static let anchored: UInt64 = 1 << 27
     static let runShift: UInt64 = 8
     static let runMask: UInt64 = 15 << runShift
     static let runtimeShift: UInt64 = 12

@@ -28,25 +28,30 @@ enum KeyTrie {
     /// The value for `key` in the chain that ends at the value node `nearest` (0: none). Safe to call on a chain that is
     /// being recycled: the answer then means nothing, and the caller finds out by looking at its handle again.
     @inline(__always) static func find(_ key: UInt64, from nearest: UInt32) -> UInt64 {
-        if nearest == 0 { return 0 }
+        findNode(key, from: nearest)?.pointee.value.get() ?? 0
+    }
+
+    /// The value node itself; nil for a miss.
+    @inline(__always) static func findNode(_ key: UInt64, from nearest: UInt32) -> ValuePointer? {
+        if nearest == 0 { return nil }
         let node = valueNode(nearest)
         // The nearest is most often asked for, and the only one has no trie.
-        if node.pointee.key.get() == key { return node.pointee.value.get() }
+        if node.pointee.key.get() == key { return node }
         var cell = node.pointee.trie.get()
         let hash = hash(key)
         var shift = topShift
         while cell != 0 && cell < Region.records.pointee.limit.load(ordering: .acquiring) {
             let entry = slot(cell, hash, shift).pointee.get()
             if entry & deeper == 0 {
-                if entry == 0 || entry >= Region.contexts.pointee.limit.get() { return 0 }
+                if entry == 0 || entry >= Region.contexts.pointee.limit.get() { return nil }
                 let found = valueNode(entry)
-                return found.pointee.key.get() == key ? found.pointee.value.get() : 0
+                return found.pointee.key.get() == key ? found : nil
             }
             cell = entry & ~deeper
-            if shift == 0 { return 0 }
+            if shift == 0 { return nil }
             shift &-= 4
         }
-        return 0
+        return nil
     }
 
     /// The trie of a new value node, whose key is set, under the chain that ends at `above`: its root, or 0 if it needs
@@ -127,6 +132,9 @@ extension UnsafeMutablePointer where Pointee == ValueNode {
 @_cdecl("belay_value") @implementation
 public func belay_value(_ ctx: belay_ctx, _ key: UnsafePointer<belay_key>?) -> UnsafeMutableRawPointer? {
     guard let found = Handle(ctx).find(), let key else { return nil }
+    if Globals.pointer.pointee.haveForeignValues.get() != 0 {
+        return UnsafeMutableRawPointer(bitPattern: UInt(ForeignValues.find(UInt64(UInt(bitPattern: key)), Handle(ctx))))
+    }
     let value = KeyTrie.find(UInt64(UInt(bitPattern: key)), from: found.node.pointee.values.get())
     // LoadLoad: had the chain been recycled under us, the generation would have moved on before.
     atomicMemoryFence(ordering: .acquiring)

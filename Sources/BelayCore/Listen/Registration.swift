@@ -18,25 +18,35 @@ enum Registration {
             return fail(function == nil ? BELAY_EINVAL : status)
         }
         guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return fail(handle.diagnose()) }
-        let scopeIndex = pinned.scopeIndex(kind: handle.kind)
-        let argument = UInt64(UInt(bitPattern: argument))
-        guard let (index, generation) = Task.make(function, argument) else {
-            pinned.release()
+        let scope = pinned.scopeIndex(kind: handle.kind)
+        let reg = add(to: scope, runtime: pinned.state.runtime, function, argument, flags: flags)
+        pinned.release()
+        return reg
+    }
+
+    /// The same for a scope that the caller keeps.
+    static func add(to scope: NodePointer, _ function: Function, _ argument: UnsafeMutableRawPointer?, flags: UInt64)
+        -> belay_reg
+    {
+        add(to: scope.index, runtime: scope.state.runtime, function, argument, flags: flags)
+    }
+
+    private static func add(
+        to scopeIndex: UInt32, runtime: UInt32, _ function: Function, _ argument: UnsafeMutableRawPointer?,
+        flags: UInt64
+    ) -> belay_reg {
+        guard let (index, generation) = Task.make(function, UInt64(UInt(bitPattern: argument))) else {
             return fail(BELAY_ENOMEM)
         }
         let task = Task.at(index)
         task.pointee.link.set(scopeIndex)
-        let born = Task.word(generation, Kind.registration, Task.mark(pinned.state.runtime) | flags | Task.pending)
+        task.pointee.context.set(0)
+        let born = Task.word(generation, Kind.registration, Task.mark(runtime) | flags | Task.pending)
         task.pointee.state.store(born, ordering: .releasing)
         let reg = belay_reg(bits: Handle(generation: generation, kind: Kind.registration, index: index).bits)
         // A context that can never end: nobody needs to find the registration, but stop.
-        if scopeIndex == 0 {
-            pinned.release()
-            return reg
-        }
-        let scope = node(scopeIndex)
-        let failure = join(scope, task, born)
-        pinned.release()
+        if scopeIndex == 0 { return reg }
+        let failure = join(node(scopeIndex), task, born)
         return failure == BELAY_OK ? reg : fail(failure)
     }
 
@@ -90,6 +100,16 @@ enum Registration {
         } else {
             run(task)
         }
+        scope.release()
+    }
+
+    /// Takes a link whose work has been done out of *pending*, and frees it, as `dispatch` does.
+    static func retire(_ task: UnsafeMutablePointer<Task>) {
+        let scope = node(task.pointee.link.get())
+        if !task.pointee.change(Task.pending, to: Task.stopped) && task.pointee.change(Task.stopping, to: Task.abandoned) {
+            return
+        }
+        task.free()
         scope.release()
     }
 
@@ -163,6 +183,10 @@ extension Listen {
         lock.lock()
         defer { lock.unlock() }
         if isTaken || scope.state.isDone { return false }
+        // Seen by the push: it takes this lock after the verdict.
+        if task.pointee.state.get() & Task.link != 0 {
+            scope.pointee.state.bitwiseOr(State.linked, ordering: .acquiringAndReleasing)
+        }
         let head = callbacks.get()
         task.pointee.entry.next.set(head)
         task.pointee.entry.previous.set(0)

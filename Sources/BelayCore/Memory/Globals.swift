@@ -24,6 +24,13 @@ struct Globals: ~Copyable {
     let neverDescriptor: Atomic<UInt32>
     /// Whether any deadline was ever moved: until then a context's own words say when it ends.
     let haveMoved: Atomic<UInt32>
+    /// Whether any foreign parent answers for values: until then a chain's own words say what it has.
+    let haveForeignValues: Atomic<UInt32>
+    /// Foreign parents by path.
+    private let foreignInner: Atomic<UInt32>
+    private let foreignCallback: Atomic<UInt32>
+    private let foreignDescriptor: Atomic<UInt32>
+    private let foreignPolled: Atomic<UInt32>
     /// Guards the making and freeing of runtimes.
     let runtimesLock: Lock
 
@@ -51,6 +58,25 @@ struct Globals: ~Copyable {
 
     borrowing func returnMemory(cells: UInt32) {
         memoryUsed.wrappingSubtract(UInt64(cells) * UInt64(Region.cellBytes), ordering: .relaxed)
+    }
+
+    borrowing func countForeign(_ path: Foreign.Path, _ change: Int32) {
+        let change = UInt32(bitPattern: change)
+        switch path {
+        case .inner: foreignInner.wrappingAdd(change, ordering: .relaxed)
+        case .callback: foreignCallback.wrappingAdd(change, ordering: .relaxed)
+        case .descriptor: foreignDescriptor.wrappingAdd(change, ordering: .relaxed)
+        case .polled: foreignPolled.wrappingAdd(change, ordering: .relaxed)
+        }
+    }
+
+    borrowing func foreignCount(_ path: Foreign.Path) -> UInt64 {
+        switch path {
+        case .inner: UInt64(foreignInner.get())
+        case .callback: UInt64(foreignCallback.get())
+        case .descriptor: UInt64(foreignDescriptor.get())
+        case .polled: UInt64(foreignPolled.get())
+        }
     }
 
     borrowing func limitMemory(_ bytes: UInt64) { memoryLimit.set(bytes) }

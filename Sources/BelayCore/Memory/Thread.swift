@@ -14,6 +14,9 @@ struct Thread: ~Copyable {
     let number: UInt32
     /// The innermost callback that runs on this thread; 0 is none. See `Running`.
     var running: UInt = 0
+    /// What merged contexts that have gone still hold, and whether the thread is about to let go of it. See `Links`.
+    var links: UInt32 = 0
+    var isLettingGo = false
     /// The next of all records (for sums), and of those that no thread has (for reuse; under `Globals.threadLock`).
     private let nextRecord: UInt
     private let nextIdle = Atomic<UInt>(0)

@@ -46,6 +46,7 @@ struct Loop: ~Copyable {
         let limit = runtime.pointee.isVirtual ? now : min(now, Clock.now)
         repeat {
             runtime.pointee.executor.runQueue()
+            runtime.pointee.poller.look()
         } while fireNext(number, by: limit)
         if runtime.pointee.isVirtual {
             runtime.pointee.loop.move(runtime, to: limit)
@@ -100,9 +101,22 @@ struct Loop: ~Copyable {
         let made = runtime.pointee.loop.makeDescriptors(isVirtual: runtime.pointee.isVirtual)
         globals.pointee.setupLock.unlock()
         if !made { return Descriptor.fail(BELAY_ESYSTEM) }
+        let foreign = runtime.pointee.poller.descriptor
+        if foreign != 0 { _ = adopt(number, foreign) }
         // What came before there was a bell.
         if runtime.pointee.loop.poller.get() == 0 { runtime.pointee.loop.publish(number) }
         return Int32(runtime.pointee.loop.set.get()) - 1
+    }
+
+    /// Has the host's descriptor cover one more set, kept as descriptor + 1.
+    static func adopt(_ number: UInt32, _ kept: UInt32) -> Bool {
+        let globals = Globals.pointer
+        globals.pointee.setupLock.lock()
+        defer { globals.pointee.setupLock.unlock() }
+        let set = Runtime.at(number).pointee.loop.set.get()
+        // One that is there already stays there.
+        if set != 0 { _ = belaycore_poll_add(Int32(set) - 1, Int32(kept) - 1, 0) }
+        return true
     }
 
     private borrowing func makeDescriptors(isVirtual: Bool) -> Bool {

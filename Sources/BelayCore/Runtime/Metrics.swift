@@ -33,6 +33,10 @@ enum Metric {
         if name.equals("/memory/arena:bytes") { return globals.pointee.arenaBytes() }
         if name.equals("/driver/wakeups:wakeups") { return sum { $0.pointee.driver.wakeups.get() } }
         if name.equals("/executor/threads:threads") { return sum { UInt64($0.pointee.executor.threads.get()) } }
+        if name.equals("/custom/inner:contexts") { return globals.pointee.foreignCount(.inner) }
+        if name.equals("/custom/callback:contexts") { return globals.pointee.foreignCount(.callback) }
+        if name.equals("/custom/descriptor:contexts") { return globals.pointee.foreignCount(.descriptor) }
+        if name.equals("/custom/polled:contexts") { return globals.pointee.foreignCount(.polled) }
         return nil
     }
 }

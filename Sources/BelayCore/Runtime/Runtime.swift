@@ -37,6 +37,7 @@ struct Runtime: ~Copyable {
     let driver: Driver
     let executor: Executor
     let loop: Loop
+    let poller: Poller
 
     static let open: UInt64 = 1
     static let ending: UInt64 = 2

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+// A merged context hangs on its first parent like an attached child, and on each other one by a *link*: a registration that ends
+// it where that parent ends. Its anchor keeps the other parents' scopes, for their causes, and the links, until the last
+// context below has gone. Its clock is the earliest of all, wherever that is.
+//
+// A push marks what is linked under the same lock under which it marks children, so that it reads as done when any cancel
+// of that parent returns; what is attached below it is pushed to right after (`Ended.deliver`), in a loop, because merges
+// of merges may be as long as chains are.
+
+@_cdecl("belay_merge") @implementation
+public func belay_merge(_ parents: UnsafePointer<belay_ctx>?, _ n: Int) -> belay_ctx {
+    guard let parents, n > 0 else { return Merge.fail(BELAY_EINVAL) }
+    for i in 0..<n {
+        let handle = Handle(parents[i])
+        if handle.kind == Kind.lite && handle.find() != nil { return Merge.fail(BELAY_ELEAF) }
+        guard handle.find() != nil || handle.pinAfterSetup() != nil else { return Merge.fail(handle.diagnose()) }
+    }
+    return withUnsafeTemporaryAllocation(of: UInt32.self, capacity: n) { scopes in
+        Merge.run(parents, n, scopes.baseAddress.unsafelyUnwrapped)
+    }
+}
+
+enum Merge {
+    @inline(never) static func fail(_ status: belay_status) -> belay_ctx {
+        LastStatus.set(status)
+        return belay_ctx()
+    }
+
+    /// `scopes` has room for as many.
+    fileprivate static func run(_ parents: UnsafePointer<belay_ctx>, _ n: Int, _ scopes: UnsafeMutablePointer<UInt32>) -> belay_ctx {
+        guard let above = Parentage.join(parents[0]) else { return belay_ctx() }
+        // Others whose end would not come through the first anyway, each once. Kept by a reference.
+        var count = 0
+        var sole = 0
+        for i in 1..<max(n, 1) {
+            let handle = Handle(parents[i])
+            guard let pinned = handle.pin() else {
+                giveBack(scopes, count)
+                return above.leave(handle.diagnose())
+            }
+            let scope = pinned.scopeIndex(kind: handle.kind)
+            if scope != 0 && scope != above.scope && !contains(scopes, count, scope) {
+                node(scope).retain()
+                scopes[count] = scope
+                if count == 0 { sole = i }
+                count += 1
+            }
+            pinned.release()
+        }
+        // One that is left alone is the answer itself, unless the first one's values would be lost.
+        let isSole = count == 0 || (count == 1 && above.scope == 0 && above.values == 0)
+        if isSole {
+            giveBack(scopes, count)
+            node(above.parent).release()
+            let answer = parents[count == 0 ? 0 : sole]
+            let status = belay_retain(answer)
+            return status == BELAY_OK ? answer : fail(status)
+        }
+        return hang(above, scopes, count)
+    }
+
+    private static func contains(_ scopes: UnsafeMutablePointer<UInt32>, _ count: Int, _ scope: UInt32) -> Bool {
+        for i in 0..<count where scopes[i] == scope { return true }
+        return false
+    }
+
+    private static func giveBack(_ scopes: UnsafeMutablePointer<UInt32>, _ count: Int) {
+        for i in 0..<count { node(scopes[i]).release() }
+    }
+
+    private static func hang(_ above: Parentage, _ scopes: UnsafeMutablePointer<UInt32>, _ count: Int) -> belay_ctx {
+        guard let record = Links.make(scopes, count) else {
+            giveBack(scopes, count)
+            return above.leave(BELAY_ENOMEM)
+        }
+        let clock = earliestClock(above, scopes, count)
+        let anchor = Anchor.make(above, holding: UInt64(record), drop: { Links.free(UInt32(UInt(bitPattern: $0))) })
+        if anchor.bits == 0 { return belay_ctx() }
+        let merged = Anchor.hang(anchor, clock: clock, .none, marks: 0)
+        if merged.bits == 0 { return merged }
+        // The first parent's end is pushed to it like the others', so that the first to end is the first to be heard of; of
+        // those that have ended already it is the first that counts. Nobody else knows the context yet.
+        let scope = node(Handle(merged).index)
+        let attached = scope.attach()
+        _ = scope.settle()
+        if attached != BELAY_OK { LastStatus.set(attached) }
+        if attached == BELAY_OK && Links.register(record, merged) { return merged }
+        let status = belay_last_status()
+        _ = belay_close(merged)
+        return fail(status)
+    }
+
+    /// The clock that counts. One of another runtime shows another time: its deadline comes as its context's end.
+    private static func earliestClock(_ above: Parentage, _ scopes: UnsafeMutablePointer<UInt32>, _ count: Int) -> UInt32 {
+        var clock = above.clock
+        var earliest = clock == 0 ? Clock.never : node(clock).pointee.deadline.get()
+        for i in 0..<count where node(scopes[i]).state.runtime == State(above.runtime).runtime {
+            guard let other = node(scopes[i]).clockInEffect else { continue }
+            let deadline = other.pointee.deadline.get()
+            if deadline < earliest {
+                earliest = deadline
+                clock = other.index
+            }
+        }
+        return clock
+    }
+
+    // MARK: the end of another parent
+
+    /// Marks the merged context that a link leads to. Under the lock of a push, which sees to the rest by `task.context`:
+    /// the index of the context, kept by a reference, or 0 if it is closed.
+    static func mark(_ task: UnsafeMutablePointer<Task>, from ended: NodePointer) {
+        let target = Handle(bits: task.pointee.argument.get())
+        guard let found = target.find(), found.node.acquire(generation: target.generation) else { return }
+        found.node.inherit(from: ended, ended.state)
+        task.pointee.context.set(UInt64(target.index))
+    }
+
+    /// The same for a parent that has ended already when the link is made.
+    static let ended: Registration.Function = { raw in
+        let target = Handle(bits: UInt64(UInt(bitPattern: raw)))
+        guard let pinned = target.pin() else { return }
+        if let source = Links.firstEnded(UInt32(truncatingIfNeeded: pinned.held)) {
+            pinned.inherit(from: source, source.state)
+            pinned.finish()
+        }
+        pinned.release()
+    }
+}
+
+/// What a merged context keeps of its other parents: records of three pairs each, a scope and its link.
+private enum Links {
+    private static let perRecord = 3
+
+    /// Takes over the references on the scopes; nil when there is no memory.
+    static func make(_ scopes: UnsafeMutablePointer<UInt32>, _ count: Int) -> UInt32? {
+        guard let thread = Thread.current else { return nil }
+        var head: UInt32 = 0
+        var done = 0
+        while done < count {
+            let record = thread.takeRecord()
+            if record == 0 {
+                freeRecords(head)
+                return nil
+            }
+            RecordWords.word(record, 0).pointee.set(UInt64(head))
+            for pair in 0..<min(perRecord, count - done) {
+                RecordWords.word(record, 1 + pair * 2).pointee.set(UInt64(scopes[done + pair]))
+            }
+            done += perRecord
+            head = record
+        }
+        return head
+    }
+
+    private static func freeRecords(_ head: UInt32) {
+        var record = head
+        while record != 0 {
+            let next = UInt32(RecordWords.word(record, 0).pointee.get())
+            freeRecord(record)
+            record = next
+        }
+    }
+
+    /// Calls `body` with each scope and the word of its link, until it answers false.
+    private static func forEach(_ head: UInt32, _ body: (NodePointer, UnsafeMutablePointer<Atomic<UInt64>>) -> Bool) {
+        var record = head
+        while record != 0 {
+            for pair in 0..<perRecord {
+                let scope = UInt32(RecordWords.word(record, 1 + pair * 2).pointee.get())
+                if scope != 0 && !body(node(scope), RecordWords.word(record, 2 + pair * 2)) { return }
+            }
+            record = UInt32(RecordWords.word(record, 0).pointee.get())
+        }
+    }
+
+    /// Links the context to each scope. False when there is no memory; what was linked goes with the anchor.
+    static func register(_ head: UInt32, _ merged: belay_ctx) -> Bool {
+        var isWhole = true
+        let target = UnsafeMutableRawPointer(bitPattern: UInt(merged.bits))
+        forEach(head) { scope, link in
+            let reg = Registration.add(
+                to: scope, Merge.ended, target, flags: Task.inline | Task.waker | Task.link)
+            link.pointee.set(reg.bits)
+            isWhole = reg.bits != 0
+            return isWhole
+        }
+        return isWhole
+    }
+
+    static func firstEnded(_ head: UInt32) -> NodePointer? {
+        var first: NodePointer?
+        forEach(head) { scope, _ in
+            if scope.settle().isDone { first = scope }
+            return first == nil
+        }
+        return first
+    }
+
+    /// The anchor goes: nothing below it lives any more. The parents that this lets go may be merged contexts themselves,
+    /// whose anchors go inside this call: what they hold is left to the outermost one, so that chains do not recurse.
+    static func free(_ head: UInt32) {
+        guard let thread = Thread.current else { return letGo(head) }
+        append(head, to: thread)
+        if thread.pointee.isLettingGo { return }
+        thread.pointee.isLettingGo = true
+        while thread.pointee.links != 0 {
+            let record = thread.pointee.links
+            thread.pointee.links = UInt32(RecordWords.word(record, 0).pointee.get())
+            RecordWords.word(record, 0).pointee.set(0)
+            letGo(record)
+        }
+        thread.pointee.isLettingGo = false
+    }
+
+    /// Puts a chain of records before those that the thread has yet to let go.
+    private static func append(_ head: UInt32, to thread: UnsafeMutablePointer<Thread>) {
+        var last = head
+        while true {
+            let next = UInt32(RecordWords.word(last, 0).pointee.get())
+            if next == 0 { break }
+            last = next
+        }
+        RecordWords.word(last, 0).pointee.set(UInt64(thread.pointee.links))
+        thread.pointee.links = head
+    }
+
+    private static func letGo(_ head: UInt32) {
+        forEach(head) { scope, link in
+            _ = belay_stop(belay_reg(bits: link.pointee.get()))
+            scope.release()
+            return true
+        }
+        freeRecords(head)
+    }
+}

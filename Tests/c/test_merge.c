@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Contexts with several parents, next to a naive model, and fought over by threads.
+#include "check.h"
+
+static belay_ctx live(void) { return check_live(belay_with_cancel(belay_background())); }
+
+static void first_to_end_wins(void) {
+    for (int which = 0; which < 3; which++) {
+        belay_ctx parents[3] = {live(), live(), live()};
+        belay_ctx merged = belay_merge(parents, 3), child = belay_with_cancel(merged);
+        check_live(child);
+        CHECK_IS(belay_cancel_cause(parents[which], 40 + which, "this one"), BELAY_OK);
+        check_done(merged, BELAY_CANCELED);
+        check_cause(merged, 40 + which, "this one");
+        check_cause(child, 40 + which, "this one");
+        CHECK_IS(belay_cancel_cause(parents[(which + 1) % 3], 9, "too late"), BELAY_OK);
+        check_cause(merged, 40 + which, "this one");
+        for (int i = 0; i < 3; i++) check_close(parents[i]);
+        check_cause(child, 40 + which, "this one"); // kept alive
+        check_close(child);
+        check_close(merged);
+    }
+}
+
+static void listeners_are_told(void) {
+    belay_ctx parents[2] = {live(), live()};
+    belay_ctx merged = belay_merge(parents, 2), child = belay_with_cancel(merged), leaf = belay_with_cancel(child);
+    atomic_int ran = 0;
+    CHECK(belay_on_done(merged, check_count, &ran).bits != 0);
+    CHECK(belay_on_done(leaf, check_count, &ran).bits != 0);
+    CHECK_IS(belay_wait(leaf, BELAY_MS(1)), BELAY_TIMEOUT);
+    CHECK_IS(belay_cancel(parents[1]), BELAY_OK);
+    CHECK_IS(ran, 2);
+    check_done(leaf, BELAY_CANCELED);
+    check_close(leaf);
+    check_close(child);
+    check_close(merged);
+    for (int i = 0; i < 2; i++) check_close(parents[i]);
+}
+
+static void it_ends_by_itself(void) {
+    belay_ctx parents[2] = {live(), live()}, merged = belay_merge(parents, 2);
+    CHECK_IS(belay_cancel(merged), BELAY_OK);
+    check_live(parents[0]);
+    check_live(parents[1]);
+    CHECK_IS(belay_reset(merged).bits, 0);
+    check_close(merged);
+    check_close(parents[0]);
+    check_close(parents[1]);
+}
+
+static void what_counts_for_nothing(void) {
+    static const belay_key key = {"k"};
+    belay_ctx root = belay_background(), a = live(), value = belay_with_value(a, &key, (void *)&key, NULL);
+    belay_ctx apart = belay_without_cancel(value), kept = belay_with_value(root, &key, (void *)&key, NULL);
+    belay_ctx one[] = {a}, never[] = {root, belay_todo()}, sole[] = {root, a, belay_todo(), a}, twice[] = {a, value, a};
+    CHECK_IS(belay_merge(one, 1).bits, a.bits);
+    CHECK_IS(belay_merge(never, 2).bits, root.bits);
+    CHECK_IS(belay_merge(sole, 4).bits, a.bits);
+    CHECK_IS(belay_merge(twice, 3).bits, a.bits);
+    for (int i = 0; i < 3; i++) {
+        check_close(a); // one owner more for each
+        check_live(a);
+    }
+    belay_ctx with_values[] = {kept, a}, merged = belay_merge(with_values, 2); // the first one's values are not lost
+    CHECK(merged.bits != a.bits && merged.bits != kept.bits);
+    CHECK(belay_value(merged, &key) == &key);
+    CHECK_IS(belay_cancel(a), BELAY_OK);
+    check_done(merged, BELAY_CANCELED);
+    check_close(merged);
+    check_close(kept);
+    check_close(apart);
+    check_close(value);
+    check_close(a);
+}
+
+static void ended_parents(void) {
+    belay_ctx a = live(), b = live();
+    CHECK_IS(belay_cancel_cause(b, 5, "before"), BELAY_OK);
+    belay_ctx parents[] = {a, b}, merged = belay_merge(parents, 2);
+    check_done(merged, BELAY_CANCELED);
+    check_cause(merged, 5, "before");
+    check_live(a);
+    check_close(merged);
+    check_close(b);
+    CHECK_IS(belay_merge(parents, 2).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_ESTALE);
+    check_close(a);
+}
+
+static void bad_parents(void) {
+    belay_ctx a = live(), lite = belay_lite(a, BELAY_FOREVER), none = {0}, with_lite[] = {a, lite}, with_none[] = {a, none};
+    belay_ctx first_none[] = {none, a};
+    CHECK_IS(belay_merge(NULL, 3).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_EINVAL);
+    CHECK_IS(belay_merge(&a, 0).bits, 0);
+    CHECK_IS(belay_merge(with_lite, 2).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_ELEAF);
+    CHECK_IS(belay_merge(with_none, 2).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_EINVAL);
+    CHECK_IS(belay_merge(first_none, 2).bits, 0);
+    check_live(a);
+    check_close(lite);
+    check_close(a);
+}
+
+static void the_earliest_deadline_counts(void) {
+    for (int which = 0; which < 2; which++) {
+        belay_ctx slow = belay_with_timeout(belay_background(), BELAY_SEC(100));
+        belay_ctx quick = belay_with_timeout_cause(belay_background(), BELAY_MS(5), 8, "quick");
+        belay_ctx parents[2] = {which ? slow : quick, which ? quick : slow}, merged = belay_merge(parents, 2);
+        belay_instant own = 0, expected = 0;
+        CHECK(belay_deadline(merged, &own) && belay_deadline(quick, &expected));
+        CHECK_IS(own, expected);
+        CHECK_IS(belay_wait(merged, BELAY_FOREVER), BELAY_DEADLINE_EXCEEDED);
+        check_cause(merged, 8, "quick");
+        check_live(slow);
+        check_close(merged);
+        check_close(slow);
+        check_close(quick);
+    }
+    belay_ctx parents[2] = {belay_with_timeout(belay_background(), BELAY_SEC(100)), live()};
+    belay_ctx merged = belay_merge(parents, 2);
+    CHECK_IS(belay_set_deadline(parents[0], belay_now() + BELAY_SEC(50)), BELAY_OK);
+    CHECK(belay_remaining(merged) <= BELAY_SEC(50));
+    CHECK_IS(belay_set_deadline(parents[1], belay_now() + BELAY_MS(1)), BELAY_OK); // heard of through the link
+    CHECK_IS(belay_wait(merged, BELAY_FOREVER), BELAY_DEADLINE_EXCEEDED);
+    check_close(merged);
+    for (int i = 0; i < 2; i++) check_close(parents[i]);
+}
+
+static void a_merge_over_two_runtimes(void) {
+    belay_runtime_options options = {.size = sizeof options, .virtual_clock = true};
+    belay_runtime runtime = belay_runtime_new(&options);
+    belay_ctx there = belay_with_timeout(belay_runtime_background(runtime), BELAY_SEC(10)), here = live();
+    belay_ctx parents[2] = {here, there}, merged = belay_merge(parents, 2);
+    check_live(merged);
+    CHECK_IS(belay_remaining(merged), BELAY_FOREVER); // the other clock's instants mean nothing here
+    CHECK_IS(belay_runtime_poll(runtime, belay_runtime_now(runtime) + BELAY_SEC(10)), BELAY_OK);
+    check_done(merged, BELAY_DEADLINE_EXCEEDED);
+    check_close(merged);
+    check_close(there);
+    check_close(here);
+    CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
+}
+
+static void a_long_chain_of_merges(void) { // ends without recursion
+    long length = check_scaled(100000);
+    belay_ctx *merged = calloc((size_t)length + 1, sizeof *merged), side = live();
+    merged[0] = live();
+    for (long i = 1; i <= length; i++) {
+        belay_ctx parents[2] = {side, merged[i - 1]};
+        merged[i] = belay_merge(parents, 2);
+        CHECK(merged[i].bits != 0);
+    }
+    atomic_int ran = 0;
+    CHECK(belay_on_done(merged[length], check_count, &ran).bits != 0);
+    CHECK_IS(belay_cancel_cause(merged[0], 3, "far away"), BELAY_OK);
+    CHECK_IS(ran, 1);
+    check_cause(merged[length], 3, "far away");
+    check_live(side);
+    for (long i = 0; i <= length; i++) check_close(merged[i]);
+    check_close(side);
+    free(merged);
+}
+
+// --- the model -----------------------------------------------------------------------------------------------------------
+
+enum { NODES = 40 };
+struct node { belay_ctx ctx; int same, parents[4], count; int64_t code; bool heard; atomic_int ran; };
+
+static void model_end(struct node *nodes, int made, int which, int64_t code) {
+    if (nodes[which].code != 0) return;
+    nodes[which].code = code;
+    for (int i = which + 1; i < made; i++)
+        for (int p = 0; p < nodes[i].count; p++)
+            if (nodes[i].parents[p] == which) model_end(nodes, made, i, code);
+}
+
+static void random_graphs(void) {
+    uint64_t random = 0x2545f4914f6cdd1d;
+    for (int round = 0; round < (int)check_scaled(3000); round++) {
+        static struct node nodes[NODES];
+        memset(nodes, 0, sizeof nodes);
+        for (int i = 0; i < NODES; i++) {
+            struct node *node = &nodes[i];
+            belay_ctx parents[4];
+            if (i >= 3 && check_random(&random) % 3 == 0) {
+                node->count = 1 + (int)(check_random(&random) % 4);
+                for (int p = 0; p < node->count; p++) {
+                    node->parents[p] = nodes[check_random(&random) % (uint64_t)i].same;
+                    parents[p] = nodes[node->parents[p]].ctx;
+                }
+                node->ctx = belay_merge(parents, (size_t)node->count);
+            } else if (i > 0 && check_random(&random) % 4 != 0) {
+                node->count = 1;
+                node->parents[0] = nodes[check_random(&random) % (uint64_t)i].same;
+                node->ctx = belay_with_cancel(nodes[node->parents[0]].ctx);
+            } else {
+                node->ctx = belay_with_cancel(belay_background());
+            }
+            CHECK(node->ctx.bits != 0);
+            // A merge may answer with one of its parents: then it is known under that one's number.
+            node->same = i;
+            for (int j = 0; j < i && node->same == i; j++)
+                if (nodes[j].ctx.bits == node->ctx.bits) node->same = j;
+            if (node->same != i) node->count = 0;
+            for (int p = 0; p < node->count && node->code == 0; p++) node->code = nodes[node->parents[p]].code;
+            if (check_random(&random) % 4 == 0) {
+                node->heard = true;
+                CHECK(belay_on_done(node->ctx, check_count, &node->ran).bits != 0);
+            }
+            if (check_random(&random) % 12 == 0) {
+                int which = nodes[check_random(&random) % (uint64_t)(i + 1)].same;
+                CHECK_IS(belay_cancel_cause(nodes[which].ctx, 1000 + i, ""), BELAY_OK);
+                model_end(nodes, i + 1, which, 1000 + i);
+            }
+        }
+        for (int i = 0; i < NODES; i++) {
+            belay_cause cause = {0};
+            int64_t code = nodes[nodes[i].same].code;
+            CHECK_IS(belay_cause_of(nodes[i].ctx, &cause), code != 0);
+            CHECK_IS(cause.code, code);
+            CHECK_IS(nodes[i].ran, nodes[i].heard && code != 0);
+        }
+        for (int i = 0; i < NODES; i++) check_close(nodes[(i * 7) % NODES].ctx);
+        for (int i = 0; i < NODES; i++) CHECK_IS(nodes[i].ran, nodes[i].heard);
+    }
+}
+
+// --- contention --------------------------------------------------------------------------------------------------------
+
+struct shared { belay_ctx parents[4]; atomic_long registered, ran, prevented; atomic_int over; };
+static void ran_there(void *shared) { atomic_fetch_add(&((struct shared *)shared)->ran, 1); }
+
+static void merge_them(void *raw) {
+    struct shared *shared = raw;
+    uint64_t random = (uint64_t)(uintptr_t)&random | 1;
+    while (!atomic_load(&shared->over)) {
+        belay_ctx parents[4];
+        for (int i = 0; i < 4; i++) {
+            parents[i] = belay_with_cancel(shared->parents[i]);
+            if (parents[i].bits == 0) parents[i] = belay_with_cancel(belay_background());
+        }
+        belay_ctx merged = belay_merge(parents, 2 + check_random(&random) % 3);
+        CHECK(merged.bits != 0);
+        belay_ctx child = belay_with_cancel(merged);
+        belay_reg reg = {0};
+        if (check_random(&random) % 2) {
+            reg = belay_on_done(check_random(&random) % 2 ? child : merged, ran_there, shared);
+            CHECK(reg.bits != 0);
+            atomic_fetch_add(&shared->registered, 1);
+        }
+        switch (check_random(&random) % 4) {
+        case 0: belay_cancel(parents[check_random(&random) % 2]); CHECK(belay_is_done(merged) && belay_is_done(child)); break;
+        case 1: belay_cancel(merged); break;
+        case 2: if (reg.bits && belay_stop(reg) == BELAY_STOP_PREVENTED) atomic_fetch_add(&shared->prevented, 1); break;
+        default: break;
+        }
+        if (check_random(&random) % 2) belay_close(merged);
+        for (int i = 0; i < 4; i++) belay_close(parents[i]);
+        belay_close(merged);
+        belay_close(child);
+    }
+}
+
+static void contention(void) {
+    for (int threads = 1; threads <= 16; threads *= 2) {
+        struct shared shared = {.over = 0};
+        for (int i = 0; i < 4; i++) shared.parents[i] = live();
+        struct check_thread all[16];
+        for (int i = 0; i < threads; i++) check_start(&all[i], merge_them, &shared);
+        belay_instant end = belay_now() + BELAY_MS(check_scaled(300));
+        while (belay_now() < end) { // the parents end under them, and come back
+            for (int i = 0; i < 4; i++) {
+                check_sleep(BELAY_US(200));
+                belay_ctx old = shared.parents[i];
+                belay_cancel(old);
+            }
+        }
+        atomic_store(&shared.over, 1);
+        for (int i = 0; i < threads; i++) check_join(&all[i]);
+        for (int i = 0; i < 4; i++) check_close(shared.parents[i]);
+        CHECK_IS(shared.ran + shared.prevented, shared.registered);
+    }
+}
+
+int main(void) {
+    const struct check_test tests[] = {
+        TEST(first_to_end_wins), TEST(listeners_are_told), TEST(it_ends_by_itself), TEST(what_counts_for_nothing),
+        TEST(ended_parents), TEST(bad_parents), TEST(the_earliest_deadline_counts), TEST(a_merge_over_two_runtimes),
+        TEST(a_long_chain_of_merges), TEST(random_graphs), TEST(contention),
+    };
+    RUN_TESTS(tests, "");
+    return 0;
+}
