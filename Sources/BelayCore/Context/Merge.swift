@@ -30,7 +30,9 @@ enum Merge {
     }
 
     /// `scopes` has room for as many.
-    fileprivate static func run(_ parents: UnsafePointer<belay_ctx>, _ n: Int, _ scopes: UnsafeMutablePointer<UInt32>) -> belay_ctx {
+    fileprivate static func run(_ parents: UnsafePointer<belay_ctx>, _ n: Int, _ scopes: UnsafeMutablePointer<UInt32>)
+        -> belay_ctx
+    {
         guard let above = Parentage.join(parents[0]) else { return belay_ctx() }
         // Others whose end would not come through the first anyway, each once. Kept by a reference.
         var count = 0
@@ -94,7 +96,9 @@ enum Merge {
     }
 
     /// The clock that counts. One of another runtime shows another time: its deadline comes as its context's end.
-    private static func earliestClock(_ above: Parentage, _ scopes: UnsafeMutablePointer<UInt32>, _ count: Int) -> UInt32 {
+    private static func earliestClock(_ above: Parentage, _ scopes: UnsafeMutablePointer<UInt32>, _ count: Int)
+        -> UInt32
+    {
         var clock = above.clock
         var earliest = clock == 0 ? Clock.never : node(clock).pointee.deadline.get()
         for i in 0..<count where node(scopes[i]).state.runtime == State(above.runtime).runtime {

@@ -63,7 +63,8 @@ enum Foreign {
         Globals.pointer.pointee.countForeign(path, 1)
         let key = operations.pointee.value == nil ? 0 : key
         if key != 0 { Globals.pointer.pointee.haveForeignValues.set(1) }
-        let anchor = Anchor.make(above, holding: UInt64(record), key: key, drop: { Foreign.dropped(UInt32(UInt(bitPattern: $0))) })
+        let anchor = Anchor.make(
+            above, holding: UInt64(record), key: key, drop: { Foreign.dropped(UInt32(UInt(bitPattern: $0))) })
         if anchor.bits == 0 || path == .inner { return anchor }
         var deadline = Clock.never
         if operations.pointee.deadline?(me, &deadline) != true { deadline = Clock.never }
@@ -80,7 +81,9 @@ enum Foreign {
     }
 
     /// It could not be made: the source is ours all the same, so that code that checks nothing leaks nothing.
-    private static func give(_ status: belay_status, _ operations: Operations, _ me: UnsafeMutableRawPointer?) -> belay_ctx {
+    private static func give(_ status: belay_status, _ operations: Operations, _ me: UnsafeMutableRawPointer?)
+        -> belay_ctx
+    {
         operations.pointee.drop?(me)
         LastStatus.set(status)
         return belay_ctx()
@@ -99,7 +102,9 @@ enum Foreign {
         let me = me(record)
         if path == .callback {
             let target = UnsafeMutableRawPointer(bitPattern: UInt(wrapper.bits))
-            let token = operations.pointee.after_func?(me, { Foreign.told(Handle(bits: UInt64(UInt(bitPattern: $0)))) }, target) ?? 0
+            let token =
+                operations.pointee.after_func?(me, { Foreign.told(Handle(bits: UInt64(UInt(bitPattern: $0)))) }, target)
+                ?? 0
             word(record, .token).pointee.store(token, ordering: .releasing)
         } else if path == .descriptor {
             let descriptor = operations.pointee.done_fd?(me) ?? -1
@@ -112,6 +117,7 @@ enum Foreign {
         }
         if operations.pointee.err != nil, let pinned = Handle(wrapper).pin() {
             pinned.askOwner()
+            if pinned.state.isDone { pinned.finish() }
             pinned.release()
         }
         return true
@@ -136,11 +142,14 @@ enum Foreign {
     /// The source says that it has ended.
     static func told(_ wrapper: Handle) {
         guard let pinned = wrapper.pin() else { return }
-        var cause = belay_cause()
-        let record = UInt32(truncatingIfNeeded: pinned.held)
-        let status = operations(record).pointee.err?(me(record), &cause) ?? BELAY_CANCELED
-        // Whatever it answers now, it said that it has ended.
-        pinned.end(as: status == BELAY_OK ? BELAY_CANCELED : status, cause)
+        if !pinned.settle().isDone {
+            var cause = belay_cause()
+            let record = UInt32(truncatingIfNeeded: pinned.held)
+            let status = operations(record).pointee.err?(me(record), &cause) ?? BELAY_CANCELED
+            // Whatever it answers now, it said that it has ended.
+            pinned.mark(status == BELAY_OK ? BELAY_CANCELED : status, cause)
+        }
+        pinned.finish()
         pinned.release()
     }
 
@@ -155,7 +164,7 @@ enum Foreign {
             belay_ctx(bits: handle.bits), interval, period: interval,
             { raw in
                 guard let pinned = Handle(bits: UInt64(UInt(bitPattern: raw))).pin() else { return }
-                pinned.askOwner()
+                if pinned.settle().isDone { pinned.finish() }
                 pinned.release()
             }, UnsafeMutableRawPointer(bitPattern: UInt(handle.bits)))
         if timer.bits != 0 { return BELAY_OK }
@@ -165,27 +174,32 @@ enum Foreign {
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
-    /// Asks the source of this wrapper whether it has ended, and ends with it. The caller keeps the node and holds no lock.
+    /// Asks the source of this wrapper whether it has ended, and marks it so; like all of settling, that tells nobody. The
+    /// caller keeps the node and holds no lock.
     func askOwner() {
         if state.isDone { return }
         let record = UInt32(truncatingIfNeeded: held)
         var cause = belay_cause()
         let status = Foreign.operations(record).pointee.err?(Foreign.me(record), &cause) ?? BELAY_OK
-        if status != BELAY_OK { end(as: status, cause) }
+        if status != BELAY_OK { mark(status, cause) }
     }
 
-    /// Ends the scope the way its source has ended.
-    fileprivate func end(as status: belay_status, _ cause: belay_cause) {
-        var record: UInt32 = 0
-        let isPlain = cause.code == 0 && cause.message.0 == 0
-        if !isPlain && cause.code != Int64(status.rawValue) { record = CauseRecord.make(copying: cause) }
-        if status != BELAY_DEADLINE_EXCEEDED { return cancel(cause: record) }
-        if record != 0 && !pointee.timeoutCause.compareExchange(expected: 0, desired: record, ordering: .acquiringAndReleasing).exchanged {
-            freeRecord(record)
-        }
+    /// Swaps in the verdict that the source's end is.
+    fileprivate func mark(_ status: belay_status, _ cause: belay_cause) {
+        if state.isDone { return }
         _ = pointee.endedAt.compareExchange(expected: 0, desired: Clock.now(in: state.runtime), ordering: .relaxed)
-        decide(.deadline)
-        finish()
+        let isPlain = (cause.code == 0 && cause.message.0 == 0) || cause.code == Int64(status.rawValue)
+        var record = isPlain ? 0 : CauseRecord.make(copying: cause)
+        let isDeadline = status == BELAY_DEADLINE_EXCEEDED
+        if record != 0 {
+            let claimed =
+                isDeadline
+                ? pointee.timeoutCause.compareExchange(expected: 0, desired: record, ordering: .acquiringAndReleasing)
+                : pointee.cause.compareExchange(expected: 0, desired: record, ordering: .acquiringAndReleasing)
+            if !claimed.exchanged { freeRecord(record) }
+            record = claimed.exchanged ? record : claimed.original
+        }
+        decide(isDeadline ? .deadline : record != 0 ? .canceledWithCause : .canceled)
     }
 }
 

@@ -31,7 +31,9 @@ struct Poller: ~Copyable {
         let made = belaycore_poll_new()
         if made < 0 { return 0 }
         let argument = UnsafeMutableRawPointer(bitPattern: UInt(made))
-        let entry: @convention(c) (UnsafeMutableRawPointer?) -> Void = { Poller.run(Int32(truncatingIfNeeded: Int(bitPattern: $0))) }
+        let entry: @convention(c) (UnsafeMutableRawPointer?) -> Void = {
+            Poller.run(Int32(truncatingIfNeeded: Int(bitPattern: $0)))
+        }
         if !isManual && belaycore_start_thread(entry, argument, "belay-poller") != 0 {
             belaycore_event_close(made)
             return 0
@@ -53,7 +55,9 @@ struct Poller: ~Copyable {
         let number = Handle(wrapper).runtime
         let kept = set(for: number)
         if kept != 0 && belaycore_poll_add_once(Int32(kept) - 1, descriptor, wrapper.bits) == 0 {
-            if Runtime.at(number).pointee.isManual { return Driver.start(number) == BELAY_OK && Loop.adopt(number, kept) }
+            if Runtime.at(number).pointee.isManual {
+                return Driver.start(number) == BELAY_OK && Loop.adopt(number, kept)
+            }
             return true
         }
         LastStatus.set(BELAY_ESYSTEM)

@@ -106,7 +106,9 @@ enum Registration {
     /// Takes a link whose work has been done out of *pending*, and frees it, as `dispatch` does.
     static func retire(_ task: UnsafeMutablePointer<Task>) {
         let scope = node(task.pointee.link.get())
-        if !task.pointee.change(Task.pending, to: Task.stopped) && task.pointee.change(Task.stopping, to: Task.abandoned) {
+        if !task.pointee.change(Task.pending, to: Task.stopped)
+            && task.pointee.change(Task.stopping, to: Task.abandoned)
+        {
             return
         }
         task.free()
