@@ -23,6 +23,7 @@ target_link_libraries(belay_static INTERFACE Threads::Threads)
 target_link_libraries(belay_shared PRIVATE Threads::Threads)
 target_link_options(belay_static INTERFACE $<BUILD_INTERFACE:${BELAY_SANITIZE_LINK_FLAGS}>)
 target_link_options(belay_shared PRIVATE ${BELAY_SANITIZE_LINK_FLAGS} -Wl,--gc-sections -Wl,--as-needed
+  -Wl,-z,nodelete # its threads may outlive a dlclose
   "-Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/belay.map")
 if(NOT BELAY_SANITIZE) # a sanitizer's runtime is in the program, not in the library
   target_link_options(belay_shared PRIVATE -Wl,-z,defs)

@@ -41,8 +41,10 @@
  *   Callbacks  Inside a callback or a drop function every function of this header may be called.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
  *              belay_status_string and belay_version.
- *   Fork       In the child of fork(), every handle reads as done with BELAY_EFORK and nothing can be derived. The
- *              parent process is not affected.
+ *   Fork       In the child of fork(), every handle reads as done with BELAY_EFORK and nothing can be derived, until
+ *              belay_runtime_restart(). The parent process is not affected.
+ *   Unloading  libbelay.so stays loaded: dlclose() is harmless and unloads nothing, for its threads may be at work. Handles
+ *              from before it are good after it.
  *   Time       Durations and instants are int64_t nanoseconds on CLOCK_MONOTONIC. BELAY_FOREVER means never. Sums that
  *              overflow mean never. Rounding is late, not early.
  *   Errors     Functions that return a handle return {0} on failure, and belay_last_status() on that thread says why.
@@ -489,6 +491,12 @@ belay_ctx belay_runtime_background(belay_runtime runtime);
  * asked and cancelled, but no timer or deadline is pushed to its listeners any more; its later callbacks run on the
  * default runtime, and timers cannot be added (BELAY_ESTALE). */
 belay_status belay_runtime_free(belay_runtime runtime, belay_duration timeout);
+
+/* Makes Belay usable again in the child of a fork, for the only thread there is: call it before you start others. Every
+ * context, registration, timer, group, and runtime of before the fork is stale here (BELAY_ESTALE); their drop functions
+ * and callbacks do not run in this process, and an executor of yours is forgotten. The parent process is not affected.
+ * BELAY_OK, also where there was no fork: then it does nothing. Takes time in proportion to the memory in use. */
+belay_status belay_runtime_restart(void);
 
 /* The time by the runtime's clock: belay_now(), or what the virtual clock shows. By the real clock for a handle that is
  * none. Deadlines of the runtime's contexts are instants of this clock. */

@@ -28,11 +28,30 @@ static void the_shared_library_works(void) {
     CHECK_IS(FIND(library, belay_close)(theirs), BELAY_OK);
     check_live(ours);
     check_close(ours);
-    // It stays loaded: its threads may still be there.
+    CHECK_IS(dlclose(library), 0);
+}
+
+// Its threads may run for as long as the process does, so closing it does not unload it: everything goes on.
+static void it_stays_loaded(void) {
+    belay_ctx kept = {0};
+    atomic_int runs = 0;
+    for (int round = 1; round <= 100; round++) {
+        void *library = dlopen(BELAY_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+        CHECK(library != NULL);
+        if (round == 1) kept = FIND(library, belay_with_cancel)(FIND(library, belay_background)());
+        CHECK_IS(FIND(library, belay_err)(kept), BELAY_OK);
+        CHECK(FIND(library, belay_timer_after)(kept, 0, check_count, &runs).bits != 0);
+        CHECK_IS(dlclose(library), 0);
+        CHECK(dlopen(BELAY_LIBRARY, RTLD_NOW | RTLD_NOLOAD) == library);
+        CHECK_IS(dlclose(library), 0);
+        EVENTUALLY(atomic_load(&runs) == round);
+    }
+    void *library = dlopen(BELAY_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    CHECK_IS(FIND(library, belay_close)(kept), BELAY_OK);
 }
 
 int main(void) {
-    static const struct check_test tests[] = {TEST(the_shared_library_works)};
+    static const struct check_test tests[] = {TEST(the_shared_library_works), TEST(it_stays_loaded)};
     RUN_TESTS(tests, "");
     return 0;
 }

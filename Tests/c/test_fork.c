@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// After fork: the child never hangs, its handles read as done with BELAY_EFORK; the parent process goes on.
+// After fork: the child never hangs, its handles read as done with BELAY_EFORK until it starts over; the parent goes on.
 #include "check.h"
 
 #include <sys/wait.h>
@@ -9,6 +9,8 @@
 static belay_ctx ctx, child_ctx;
 static belay_reg reg;
 static belay_timer timer;
+static belay_runtime runtime;
+static const belay_key key = {"key"};
 static atomic_bool over;
 
 static void in_the_child(void) {
@@ -39,12 +41,50 @@ static void in_the_child(void) {
     CHECK(strcmp(belay_version(), BELAY_VERSION) == 0 && belay_now() > 0);
 }
 
+// After the restart the child is a process like any other, in which nothing of the parent process's is left.
+static void start_again_in_the_child(void) {
+    belay_runtime old = runtime;
+    CHECK_IS(belay_runtime_restart(), BELAY_OK);
+    CHECK_IS(belay_runtime_restart(), BELAY_OK);
+    CHECK_IS(LIVE_CONTEXTS, 0);
+    CHECK_IS(LIVE_TASKS, 0);
+    belay_ctx both[] = {ctx, child_ctx};
+    for (int i = 0; i < 2; i++) {
+        CHECK_IS(belay_err(both[i]), BELAY_ESTALE);
+        CHECK(belay_is_none(belay_with_cancel(both[i])));
+        CHECK_IS(belay_close(both[i]), BELAY_ESTALE);
+    }
+    CHECK_IS(belay_stop(reg), BELAY_STOP_GONE);
+    CHECK_IS(belay_timer_stop(timer), BELAY_STOP_GONE);
+    CHECK_IS(belay_runtime_poll(old, 0), BELAY_ESTALE);
+    for (int round = 0; round < 3; round++) {
+        belay_ctx parent = belay_with_timeout(belay_background(), BELAY_MS(2)), all[200];
+        atomic_int ran = 0, timed = 0;
+        for (int i = 0; i < 200; i++) {
+            all[i] = belay_with_value(parent, &key, &ran, NULL);
+            for (int j = 0; j < 2; j++) CHECK(all[i].bits != both[j].bits);
+            CHECK(belay_value(all[i], &key) == &ran);
+        }
+        CHECK(belay_after_func(parent, check_count, &ran).bits != 0);
+        CHECK(belay_timer_after(parent, BELAY_MS(1), check_count, &timed).bits != 0);
+        CHECK_IS(belay_wait(parent, BELAY_FOREVER), BELAY_DEADLINE_EXCEEDED);
+        EVENTUALLY(atomic_load(&ran) == 1 && atomic_load(&timed) == 1);
+        for (int i = 0; i < 200; i++) check_close(all[i]);
+        check_close(parent);
+    }
+    runtime = belay_runtime_new(NULL);
+    check_live(belay_runtime_background(runtime));
+    CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
+    EVENTUALLY(LIVE_CONTEXTS == 0 && LIVE_TASKS == 0);
+}
+
 static void fork_once(void) {
     fflush(stdout);
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
         in_the_child();
+        start_again_in_the_child();
         // Not _exit: what other threads held at the fork is lost to the child, and valgrind would tell of it.
         execl("/bin/true", "true", (char *)NULL);
         _exit(1);
@@ -59,8 +99,10 @@ static void make_some(void) {
     child_ctx = belay_with_cancel(ctx);
     reg = belay_after_func(child_ctx, check_ignore, NULL);
     timer = belay_timer_after(ctx, BELAY_SEC(1000), check_ignore, NULL);
+    runtime = belay_runtime_new(NULL);
 }
 static void close_some(void) {
+    CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
     check_live(child_ctx);
     CHECK_IS(belay_stop(reg), BELAY_STOP_PREVENTED);
     CHECK_IS(belay_timer_stop(timer), BELAY_STOP_PREVENTED);

@@ -83,5 +83,12 @@ struct Poller: ~Copyable {
         }
     }
 
+    /// In the child of a fork: the set is the parent process's.
+    borrowing func close() {
+        let kept = set.get()
+        if kept != 0 { belaycore_event_close(Int32(kept) - 1) }
+        set.set(0)
+    }
+
     var descriptor: UInt32 { borrowing get { set.load(ordering: .acquiring) } }
 }

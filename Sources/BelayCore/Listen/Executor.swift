@@ -258,6 +258,17 @@ struct Executor: ~Copyable {
 
     // MARK: loops, and the end of a runtime
 
+    /// In the child of a fork: no thread is left, and no task.
+    borrowing func startOver() {
+        lock.reset()
+        clear()
+        head.set(0)
+        tail.set(0)
+        idle.set(0)
+        threads.set(0)
+        outstanding.set(0)
+    }
+
     /// As it was before the first task. `close` has been through.
     borrowing func clear() {
         width.set(0)

@@ -82,6 +82,18 @@ struct Globals: ~Copyable {
     borrowing func limitMemory(_ bytes: UInt64) { memoryLimit.set(bytes) }
     borrowing func arenaBytes() -> UInt64 { memoryUsed.get() }
 
+    /// The other half of `markForked`, at the end of a restart.
+    borrowing func startOver(memoryUsed used: UInt64) {
+        setupLock.reset()
+        runtimesLock.reset()
+        memoryUsed.set(used)
+        foreignInner.set(0)
+        foreignCallback.set(0)
+        foreignDescriptor.set(0)
+        foreignPolled.set(0)
+        forkedFlag.set(0)
+    }
+
     /// The child of a fork: no lock can be trusted and no thread is left, so no handle is found any more.
     borrowing func markForked() {
         forkedFlag.set(1)

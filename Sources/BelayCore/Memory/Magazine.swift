@@ -48,6 +48,14 @@ struct Magazine: ~Copyable {
         loaded = Chain(head: 0, count: 0)
     }
 
+    /// As new: the cells are lost, and so is the count of them.
+    mutating func forget() {
+        loaded = Chain(head: 0, count: 0)
+        spare = Chain(head: 0, count: 0)
+        taken.set(0)
+        given.set(0)
+    }
+
     /// Gives all free cells to the depot: the thread ends.
     mutating func empty(_ region: borrowing Region) {
         if loaded.count != 0 { region.giveChain(loaded) }

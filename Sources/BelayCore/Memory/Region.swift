@@ -85,6 +85,12 @@ struct Region: ~Copyable {
         return base.get() != 0 || reserve()
     }
 
+    /// No lock and no free cell: nobody is left who could have either.
+    borrowing func unlockForGood() {
+        lock.reset()
+        depot.set(0)
+    }
+
     /// Lets look-ups in, once the cells below `Root.firstFree` are in place.
     borrowing func admit() { limit.store(Root.firstFree, ordering: .releasing) }
 

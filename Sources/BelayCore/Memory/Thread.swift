@@ -80,6 +80,24 @@ struct Thread: ~Copyable {
         globals.pointee.threadLock.unlock()
     }
 
+    /// In the child of a fork: all records but the caller's are without a thread, and nobody has a cell.
+    static func startOver() {
+        let globals = Globals.pointer
+        globals.pointee.threadLock.reset()
+        globals.pointee.idleThreads.set(0)
+        forEach { record in
+            record.pointee.contexts.forget()
+            record.pointee.tasks.forget()
+            record.pointee.records.forget()
+            record.pointee.links = 0
+            record.pointee.isLettingGo = false
+            if record == known { return }
+            record.pointee.running = 0
+            record.pointee.nextIdle.set(globals.pointee.idleThreads.get())
+            globals.pointee.idleThreads.set(UInt(bitPattern: record))
+        }
+    }
+
     static func forEach(_ body: (UnsafeMutablePointer<Thread>) -> Void) {
         var next = Globals.pointer.pointee.allThreads.load(ordering: .acquiring)
         while let record = UnsafeMutablePointer<Thread>(bitPattern: next) {

@@ -25,6 +25,9 @@ struct Lock: ~Copyable {
         if word.exchange(0, ordering: .releasing) == 2 { wakeOne() }
     }
 
+    /// Whoever held it is not there any more. For a process that is alone in its memory.
+    borrowing func reset() { word.store(0, ordering: .relaxed) }
+
     @inline(never) private borrowing func wait() {
         // The holder is most often about to leave: look a few times before the kernel is asked.
         for _ in 0..<40 {
