@@ -26,6 +26,15 @@ static int threads_of_process(void) {
     return count;
 }
 
+// Must come first: nothing was made yet in this process.
+static void roots_answer_before_anything_was_made(void) {
+    belay_instant seen;
+    CHECK_IS(belay_remaining(belay_background()), BELAY_FOREVER);
+    CHECK_IS(belay_remaining(belay_todo()), BELAY_FOREVER);
+    CHECK(!belay_deadline(belay_background(), &seen));
+    check_live(belay_background());
+}
+
 static void deriving_and_asking_start_nothing(void) {
     if (listening) return;
     int before = threads_of_process();
@@ -323,6 +332,7 @@ static void without_cancel_lives_on(void) {
 
 int main(void) {
     static const struct check_test tests[] = {
+        TEST(roots_answer_before_anything_was_made),
         TEST(deriving_and_asking_start_nothing),
         TEST(roots_are_never_done),
         TEST(constants_read_well),

@@ -116,7 +116,8 @@ extension Handle {
 public func belay_remaining(_ ctx: belay_ctx) -> belay_duration {
     let handle = Handle(ctx)
     guard handle.status() == BELAY_OK else { return 0 }
-    guard let deadline = handle.deadline() else { return 0 }
+    // Not found and yet live: a root, before the first derivation has set it up.
+    guard let deadline = handle.deadline() else { return handle.status() == BELAY_OK ? Clock.never : 0 }
     if deadline == Clock.never { return Clock.never }
     let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now(in: handle.runtime))
     return overflow ? Clock.never : max(left, 0)
