@@ -40,7 +40,7 @@
  *              are held for short, bounded work and never while your code runs.
  *   Callbacks  Inside a callback or a drop function every function of this header may be called.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
- *              belay_status_string and belay_version.
+ *              belay_status_string, belay_version and those of the section On the wire.
  *   Fork       In the child of fork(), every handle reads as done with BELAY_EFORK and nothing can be derived, until
  *              belay_runtime_restart(). The parent process is not affected.
  *   Unloading  libbelay.so stays loaded: dlclose() is harmless and unloads nothing, for its threads may be at work. Handles
@@ -301,7 +301,7 @@ belay_status belay_wait_any(const belay_ctx *ctxs, size_t n, belay_duration time
  * the driver thread if it has a deadline. */
 int belay_done_fd(belay_ctx ctx);
 
-/* Runs fn(arg) once when the context is done, on the executor (a small pool of threads, or your own: section 9); at
+/* Runs fn(arg) once when the context is done, on the executor (a small pool of threads, or your own: section 10); at
  * once if it is done already. Never on the caller's stack. Closing the context ends it, and so runs the callback; to
  * leave without it, belay_stop it first. Returns the registration, which needs no close, or {0}: then fn will never
  * run (belay_last_status: BELAY_EINVAL, also for a NULL fn, BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM if no thread
@@ -436,6 +436,86 @@ belay_ctx belay_custom(const belay_custom_ops *ops, void *self);
  * a default one, which belay_background() belongs to and which you never see. Make others to keep parts of a program
  * apart, to live in an event loop without any thread of Belay's, or to test with a clock that you move yourself. A
  * context belongs to its parent's runtime. Contexts of all runtimes are the same kind of handle and mix freely.
+ * 9. On the wire
+ *
+ * What a context says, as text for another machine: the time left (an instant means nothing there), which trace the
+ * work belongs to, and baggage. The header's names are yours to write and to look for; these functions read and write
+ * values. They are pure: none of them looks at a context, allocates, or blocks, and all are async-signal-safe and
+ * fork-safe. None makes up ids, and none is a whole HTTP: take blanks off the ends of a value before you have it read.
+ *
+ * The ones that read take `length` bytes of `text`, which needs no NUL, and look at no others. They answer BELAY_OK, or
+ * BELAY_EINVAL for text that is not of the form or an argument that is NULL; what they were to fill in stays as it was.
+ * The form is checked strictly: no blanks, no signs, nothing behind it.
+ *
+ * The ones that write return the length of the text without its NUL; 0 where there is nothing to send; -1 with
+ * belay_last_status() BELAY_EINVAL for arguments that make no sense. Text that does not fit into `size` bytes with its
+ * NUL is not written in part: `text` is then "", and the length (size or more) says how much room it takes. With a size
+ * of 0 nothing is written, and `text` may be NULL.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Room enough for each of these with its NUL, whatever it says. */
+#define BELAY_GRPC_TIMEOUT_SIZE 10
+#define BELAY_TIMEOUT_MS_SIZE 14
+#define BELAY_TRACEPARENT_SIZE 56
+
+/* Writes a time left as the header grpc-timeout of gRPC: at most eight digits and a unit (H M S m u n), the finest that
+ * will do, rounded up. So who reads it never gives up early, and at most a hundred-thousandth of the time late. For a
+ * context:
+ *     char text[BELAY_GRPC_TIMEOUT_SIZE];
+ *     if (belay_grpc_timeout_format(belay_remaining(ctx), text, sizeof text) > 0) …
+ * BELAY_FOREVER is no header at all: 0, and the empty text. A time that is up (0 and less) is "1n", because gRPC wants
+ * a positive number; better than to send it is not to call at all. */
+ptrdiff_t belay_grpc_timeout_format(belay_duration left, char *text, size_t size);
+
+/* Reads a grpc-timeout, for belay_with_timeout. More than 292 years, such as 99999999H, is BELAY_FOREVER. Zero, which
+ * gRPC forbids and some of its clients send, is taken for what it says: the time is up. */
+belay_status belay_grpc_timeout_parse(const char *text, size_t length, belay_duration *left);
+
+/* The same as plain milliseconds in decimal, for a header of your own: rounded up; "0" for a time that is up; 0 and the
+ * empty text for BELAY_FOREVER. */
+ptrdiff_t belay_timeout_ms_format(belay_duration left, char *text, size_t size);
+
+/* Reads plain milliseconds: one digit or more, and nothing else. More than 292 years is BELAY_FOREVER. */
+belay_status belay_timeout_ms_parse(const char *text, size_t length, belay_duration *left);
+
+/* Which trace a request belongs to, and which step of it sent the request: the header traceparent of W3C Trace
+ * Context. Ids that are all zero are none. `flags` are BELAY_TRACE_… */
+typedef struct belay_traceparent {
+    uint8_t trace_id[16];
+    uint8_t parent_id[8];
+    uint8_t flags;
+} belay_traceparent;
+
+#define BELAY_TRACE_SAMPLED 1 /* the sender may have recorded this trace */
+#define BELAY_TRACE_RANDOM 2  /* the last seven bytes of the trace id are random */
+
+/* Reads a traceparent. Version 00 has to be exact: 55 bytes, hex in lower case. Of a later version the same part is
+ * read, as the specification asks for, with BELAY_TRACE_SAMPLED as the only flag; there may be more behind a dash.
+ * BELAY_EINVAL also for version ff and for ids that are all zero. Who gets that starts a new trace. */
+belay_status belay_traceparent_parse(const char *text, size_t length, belay_traceparent *trace);
+
+/* Writes a traceparent of version 00. Before you pass one on, put the id of your own step into parent_id. Flags that
+ * have no name here are written as 0. -1 for ids that are all zero. */
+ptrdiff_t belay_traceparent_format(const belay_traceparent *trace, char *text, size_t size);
+
+/* Copies the value of the first member called `key` out of a W3C baggage list, such as "user=ada, tenant = 7;private".
+ * Keys are compared byte by byte. Blanks around the value and its properties (after a semicolon) are left out, and
+ * percent-code is decoded: the value is UTF-8, with U+FFFD where the list has something else, or a NUL. It is never
+ * longer than three times its part of the list. -1 where there is no such member; also, with the last status set to
+ * BELAY_EINVAL, for arguments that make no sense, such as a key that is no token of HTTP. The value is "" then. What
+ * anybody can send may hold line breaks: look at it before you log it. */
+ptrdiff_t belay_baggage_get(const char *text, size_t length, const char *key, char *value, size_t size);
+
+/* Sets a member in the baggage list `text`, a C string in a buffer of `size` bytes, which may be "": takes out what is
+ * there for `key`, with its properties, and adds key=value at the end, percent-coded. The other members stay as they
+ * are, without the blanks around them; NULL for `value` only takes out. Returns the length of the new list. Where that
+ * has no room (it is size or more) and on failure the list is as it was. -1 with BELAY_EINVAL: NULL; a key that is no
+ * token of HTTP; no NUL in `size` bytes; more than 64 members or 8192 bytes, which is as much as others have to carry.
+ * `key` and `value` must not lie in the buffer. */
+ptrdiff_t belay_baggage_set(char *text, size_t size, const char *key, const char *value);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 10. Runtime
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Where belay_after_func and timer callbacks run. `submit` must arrange for run(task) to be called exactly once, on
@@ -546,7 +626,7 @@ typedef struct belay_sample { const char *name; uint64_t value; belay_status sta
 belay_status belay_metrics_read(belay_sample *samples, size_t n);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 10. Helpers
+ * 11. Helpers
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Closes a context when its variable goes out of scope (gcc, clang):
