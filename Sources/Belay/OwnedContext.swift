@@ -17,7 +17,7 @@ import CBelay
 /// ``ContextError/unavailable(_:)``.
 public struct OwnedContext: ~Copyable, Sendable {
     /// The context. Pass it on freely; it does not keep itself open.
-    public let context: Context
+    public private(set) var context: Context
 
     /// A child of `parent` that ends when it is cancelled or closed or when `parent` ends, whichever happens first.
     public init(parent: Context = .current) {
@@ -70,6 +70,21 @@ public struct OwnedContext: ~Copyable, Sendable {
     /// and the inline callbacks that this sets off have run. A value that nobody can see any more is released before
     /// this returns, or by the thread that is ending one of its contexts at the same moment.
     public consuming func close() {}  // deinit
+
+    /// Makes the context ready for its next use, at less than the price of a new one: ``context`` is a new handle from
+    /// then on, and the old one and its copies read as done.
+    ///
+    /// Its own deadline and that deadline's cause are taken away (``Context/setTimeout(_:)`` gives it a new one); the
+    /// parent stays. A timer of the old life that is just about to fire finds nothing.
+    ///
+    /// - Throws: ``ContextError/unavailable(_:)`` if anybody else has a hold on it: children, other owners, callbacks,
+    ///   waiters; or if it is of a kind that cannot be reset. If it has ended, its error. The owner then still has the
+    ///   old one, to be closed as ever.
+    public mutating func reset() throws(ContextError) {
+        let fresh = belay_reset(context.handle)
+        guard fresh.bits != 0 else { throw ContextError(belay_last_status(), of: context.handle) }
+        context = Context(fresh)
+    }
 
     /// Gives up ownership without closing, for C code that calls `belay_close`.
     public consuming func take() -> belay_ctx {

@@ -3,10 +3,11 @@ import CBelay
 
 /// A closure that runs later under a context, once or with a period.
 ///
-/// C timers say nothing when they are due under a context that has ended, and so would never give a reference back.
-/// Therefore the C timer hangs on the background context, where it always either runs or is stopped, and a callback at
-/// the end of *this* context stops it. Each C timer runs once; one that repeats is started anew after each run. So a C
-/// timer owns one reference, and gives it up in exactly one of two ways: it runs, or a stop answers «prevented».
+/// A C timer runs at its time, also when its context has ended long before, and until then has its reference. Here the
+/// closure is to be released when the context ends: so a callback at that end stops the C timer. C timers that have to
+/// outlast their context, until that callback has come, hang on the background context. Each runs once; one that
+/// repeats is started anew after each run. So a C timer owns one reference, and gives it up in exactly one of two ways:
+/// it runs, or a stop answers «prevented».
 ///
 /// What counts is `state`, and not what C answers: a run begins by entering itself there, unless the timer was ended
 /// before.
