@@ -6,8 +6,7 @@ include(CMakePackageConfigHelpers)
 
 set(_belay_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/Belay")
 install(TARGETS belay_static belay_shared EXPORT BelayTargets)
-install(FILES include/belay.h TYPE INCLUDE)
-install(FILES include/belay.hpp TYPE INCLUDE OPTIONAL)
+install(FILES include/belay.h include/belay.hpp TYPE INCLUDE)
 install(FILES LICENSE TYPE DOC)
 
 set(BELAY_PC_TO_PREFIX "/") # belay.pc finds its prefix from where it lies, so that the tree can be moved

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The programs: each of cexamples/*.c and Tests/c/test_*.c is one, and a ctest of the same name.
+# The programs: each of cexamples/*.c and Tests/c/test_*.c is one, and a ctest of the same name. Those in C++ are built
+# as C++11, and the tests also as C++20, if there is a compiler.
 
 set(BELAY_TEST_TIMEOUT 600 CACHE STRING "Seconds after which ctest gives a test up")
 
@@ -31,6 +32,12 @@ function(belay_example_beside name package)
   belay_test(${name} example)
 endfunction()
 
+function(belay_cxx_program name source standard)
+  add_executable(${name} "${source}")
+  target_link_libraries(${name} PRIVATE Belay::belay belay_settings)
+  set_target_properties(${name} PROPERTIES CXX_STANDARD ${standard} CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF)
+endfunction()
+
 if(BELAY_BUILD_EXAMPLES)
   file(GLOB _belay_examples CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cexamples/*.c")
   list(FILTER _belay_examples EXCLUDE REGEX "/(libuv_loop|glib_parent)\\.c$")
@@ -43,6 +50,10 @@ if(BELAY_BUILD_EXAMPLES)
       belay_test(${_belay_name} example)
     endif()
   endforeach()
+  if(BELAY_HAS_CXX)
+    belay_cxx_program(cpp "${PROJECT_SOURCE_DIR}/cexamples/cpp.cpp" 11)
+    belay_test(cpp example)
+  endif()
 endif()
 
 if(BELAY_BUILD_TESTS)
@@ -55,6 +66,13 @@ if(BELAY_BUILD_TESTS)
     cmake_path(GET _belay_source STEM _belay_name)
     belay_test(${_belay_name} test)
   endforeach()
+
+  if(BELAY_HAS_CXX)
+    belay_cxx_program(test_cpp "${PROJECT_SOURCE_DIR}/Tests/cpp/test_cpp.cpp" 11)
+    belay_test(test_cpp test)
+    belay_cxx_program(test_cpp20 "${PROJECT_SOURCE_DIR}/Tests/cpp/test_cpp.cpp" 20)
+    belay_test(test_cpp20 test)
+  endif()
 
   if(TARGET test_dlopen)
     add_dependencies(test_dlopen belay_shared)

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// belay.hpp: owners and views, time, typed values, callbacks and timers that are held safely. Built as C++11 and C++20.
+#include <belay.hpp>
+
+#include <cmath>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#define CHECK(condition) ((condition) ? (void)0 : failed(__LINE__, #condition))
+
+static void failed(int line, const char *what) {
+    std::fprintf(stderr, "test_cpp.cpp:%d: not so: %s\n", line, what);
+    std::abort();
+}
+
+using std::chrono::hours;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+static_assert(std::is_trivially_copyable<belay::context_view>::value, "a view is a handle");
+static_assert(sizeof(belay::context_view) == 8 && sizeof(belay::context) == 8, "and so is an owner");
+static_assert(!std::is_copy_constructible<belay::context>::value, "an owner is not copied");
+static_assert(std::is_nothrow_move_constructible<belay::context>::value, "an owner is moved");
+static_assert(std::is_convertible<belay::context &, belay::context_view>::value, "an owner is a view");
+static_assert(!std::is_convertible<belay::lite_context &, belay::context_view>::value, "a lite context is none");
+static_assert(!std::is_copy_constructible<belay::registration>::value, "a registration is not copied");
+static_assert(std::is_nothrow_move_assignable<belay::registration>::value, "a registration is moved");
+static_assert(std::is_nothrow_move_assignable<belay::timer>::value, "a timer is moved");
+static_assert(std::is_error_code_enum<belay::errc>::value, "errors are error codes");
+
+static uint64_t measure(const char *name) {
+    belay_sample sample = {name, 0, BELAY_OK};
+    CHECK(belay_metrics_read(&sample, 1) == BELAY_OK);
+    return sample.value;
+}
+
+template <class Condition>
+static void eventually(Condition condition) {
+    while (!condition()) std::this_thread::sleep_for(microseconds(200));
+}
+
+/* A callable and value that counts how many of it there are. */
+static std::atomic<int> alive{0};
+struct counted {
+    std::atomic<int> *calls;
+    explicit counted(std::atomic<int> *calls) : calls(calls) { alive++; }
+    counted(const counted &other) : calls(other.calls) { alive++; }
+    counted(counted &&other) noexcept : calls(other.calls) { alive++; }
+    ~counted() { alive--; }
+    void operator()() const { (*calls)++; }
+};
+
+// --- Owners and views ------------------------------------------------------------------------------------------------
+
+static void owners_close() {
+    belay::context_view seen, child;
+    {
+        belay::context ctx = belay::background().with_cancel();
+        seen = ctx;
+        CHECK(!ctx.done() && !ctx.error() && !ctx.is_none() && seen == ctx);
+        belay::context below = ctx.with_timeout(seconds(100));
+        child = below;
+        CHECK(child != seen);
+        belay::context moved(std::move(ctx));
+        CHECK(ctx.is_none() && ctx.done() && !seen.done() && moved == seen);
+        ctx = std::move(moved);
+        CHECK(moved.is_none() && ctx == seen);
+        belay::context &self = ctx;
+        ctx = std::move(self);
+        CHECK(ctx == seen && !seen.done());
+    }
+    CHECK(seen.error() == belay::errc::stale && child.error() == belay::errc::stale);
+    CHECK(!belay::context().close());
+    CHECK(belay::context_view().error() == belay::errc::invalid);
+}
+
+static void assignment_closes_what_was_there() {
+    belay::context ctx = belay::background().with_cancel();
+    belay::context_view first = ctx;
+    ctx = belay::background().with_cancel();
+    CHECK(first.done() && !ctx.done());
+    CHECK(!ctx.close());
+    CHECK(ctx.is_none());
+}
+
+static void owners_adopt_retain_and_release() {
+    belay::context one = belay::context::adopt(belay_with_cancel(belay_background()));
+    belay::context two = belay::context::retain(one);
+    belay::context_view view = one;
+    CHECK(!one.close() && !view.done());
+    belay_ctx raw = two.release();
+    CHECK(two.is_none() && !view.done());
+    CHECK(belay_close(raw) == BELAY_OK && view.done());
+    CHECK(belay::context::retain(view).is_none());
+}
+
+static void owners_are_reset() {
+    belay::context ctx = belay::background().with_timeout(seconds(100));
+    belay::context_view old = ctx;
+    CHECK(!ctx.reset() && old.done() && !ctx.done() && ctx.deadline() == belay::clock::time_point::max());
+    belay::context child = ctx.with_cancel();
+    old = ctx;
+    CHECK(ctx.reset() == belay::errc::busy && ctx == old && !ctx.done());
+}
+
+static void contexts_end_with_a_cause() {
+    belay::context ctx = belay::background().with_cancel(), child = ctx.with_cancel();
+    CHECK(ctx.cause().code == 0);
+    CHECK(!ctx.cancel(7, "seven"));
+    CHECK(child.done() && child.cause().code == 7 && std::strcmp(child.cause().message, "seven") == 0);
+    CHECK(child.error() == belay::errc::canceled && child.error() == std::errc::operation_canceled);
+    CHECK(belay::background().cancel() == belay::errc::no_cancel);
+    belay::context late = belay::background().with_timeout(seconds(0), 5, "five");
+    CHECK(late.error() == belay::errc::deadline_exceeded && late.cause().code == 5);
+    belay::context free = late.without_cancel();
+    CHECK(!free.done() && free.cancel() == std::errc::operation_not_supported);
+    belay::context none = belay::context_view().with_cancel();
+    CHECK(none.is_none() && none.done() && belay::last_error() == belay::errc::invalid);
+}
+
+static void errors_are_error_codes() {
+    std::error_code error = belay::errc::deadline_exceeded;
+    CHECK(error.category() == belay::category() && std::string(error.category().name()) == "belay");
+    CHECK(error.message() == "deadline exceeded" && error == std::errc::timed_out);
+    CHECK(!belay::make_error_code(BELAY_OK));
+    CHECK(belay::make_error_code(BELAY_ENOMEM) == std::errc::not_enough_memory);
+    CHECK(belay::make_error_code(BELAY_STOP_GONE).default_error_condition().category() == belay::category());
+#if defined(__cpp_exceptions)
+    belay::context ctx = belay::background().with_cancel();
+    ctx.throw_if_done();
+    (void)ctx.cancel(1, "over");
+    bool thrown = false;
+    try {
+        ctx.throw_if_done();
+    } catch (const std::system_error &caught) {
+        thrown = caught.code() == belay::errc::canceled && std::strstr(caught.what(), "over") != nullptr;
+    }
+    CHECK(thrown);
+#endif
+}
+
+// --- Time ------------------------------------------------------------------------------------------------------------
+
+static void durations_are_rounded_up() {
+    using belay::nanoseconds_of;
+    using picoseconds = std::chrono::duration<int64_t, std::pico>;
+    using real_seconds = std::chrono::duration<double>;
+    CHECK(nanoseconds_of(seconds(3)) == BELAY_SEC(3));
+    CHECK(nanoseconds_of(nanoseconds(-3)) == -3);
+    CHECK(nanoseconds_of(nanoseconds::max()) == BELAY_FOREVER);
+    CHECK(nanoseconds_of(nanoseconds::min()) == INT64_MIN);
+    CHECK(nanoseconds_of(nanoseconds::max() - nanoseconds(1)) == INT64_MAX - 1);
+    CHECK(nanoseconds_of(hours::max()) == BELAY_FOREVER);
+    CHECK(nanoseconds_of(hours(2562047)) == INT64_C(2562047) * 3600 * 1000000000);
+    CHECK(nanoseconds_of(hours(2562048)) == BELAY_FOREVER);
+    CHECK(nanoseconds_of(hours(-2562048)) == INT64_MIN);
+    CHECK(nanoseconds_of(picoseconds(1)) == 1 && nanoseconds_of(picoseconds(1000)) == 1);
+    CHECK(nanoseconds_of(picoseconds(1001)) == 2 && nanoseconds_of(picoseconds(-1)) == 0);
+    CHECK(nanoseconds_of(picoseconds(-1001)) == -1);
+    CHECK(nanoseconds_of(std::chrono::duration<uint64_t, std::milli>(UINT64_MAX - 1)) == BELAY_FOREVER);
+    CHECK(nanoseconds_of(std::chrono::duration<uint8_t>(200)) == BELAY_SEC(200));
+    CHECK(nanoseconds_of(std::chrono::duration<int, std::ratio<1, 3>>(1)) == 333333334);
+    CHECK(nanoseconds_of(real_seconds(1.5)) == 1500000000);
+    CHECK(nanoseconds_of(real_seconds(1e-12)) == 1);
+    CHECK(nanoseconds_of(real_seconds(-1e-12)) == 0);
+    CHECK(nanoseconds_of(real_seconds(1e300)) == BELAY_FOREVER && nanoseconds_of(real_seconds(-1e300)) == INT64_MIN);
+    CHECK(nanoseconds_of(real_seconds(INFINITY)) == BELAY_FOREVER);
+    CHECK(nanoseconds_of(real_seconds(NAN)) == INT64_MIN);
+}
+
+static void steady_clock_is_our_clock() {
+    belay_instant before = belay_now(), now = belay::instant_of(belay::clock::now()), after = belay_now();
+    CHECK(before <= now && now <= after);
+    CHECK(belay::time_point_of(now) <= belay::clock::now());
+    CHECK(belay::instant_of(belay::time_point_of(now)) == now);
+    CHECK(belay::instant_of(belay::clock::time_point::max()) == BELAY_FOREVER);
+    const belay::clock::time_point deadline = belay::clock::now() + seconds(100);
+    belay::context ctx = belay::background().with_deadline(deadline);
+    CHECK(ctx.deadline() == deadline && ctx.remaining() > seconds(50) && ctx.remaining() <= seconds(100));
+    CHECK(belay::background().remaining() == nanoseconds::max());
+    CHECK(belay::background().deadline() == belay::clock::time_point::max());
+    belay::context late = belay::background().with_deadline(belay::clock::now(), 3, "three");
+    CHECK(late.done() && late.cause().code == 3 && late.remaining() == nanoseconds(0));
+}
+
+static void deadlines_move() {
+    belay::context ctx = belay::background().with_timeout(seconds(100));
+    const belay::clock::time_point later = belay::clock::now() + seconds(500);
+    CHECK(!ctx.set_deadline(later) && ctx.deadline() == later);
+    CHECK(!ctx.set_timeout(seconds(10)) && ctx.remaining() <= seconds(10));
+    CHECK(!ctx.set_timeout(hours::max()) && ctx.remaining() == nanoseconds::max());
+    CHECK(!ctx.set_timeout(seconds(-1)) && ctx.error() == belay::errc::deadline_exceeded);
+    CHECK(ctx.set_timeout(seconds(1)) == belay::errc::deadline_exceeded);
+    CHECK(belay::background().set_timeout(seconds(1)) == belay::errc::no_cancel);
+}
+
+static void waiting() {
+    belay::context ctx = belay::background().with_timeout(milliseconds(5));
+    CHECK(ctx.wait_for(seconds(0)) == belay::errc::timeout);
+    CHECK(ctx.done_fd() >= 0);
+    CHECK(ctx.wait() == belay::errc::deadline_exceeded);
+    CHECK(ctx.wait_for(hours(1)) == belay::errc::deadline_exceeded);
+    CHECK(belay::context_view().done_fd() == -1);
+}
+
+static void lite_contexts() {
+    belay::context ctx = belay::background().with_cancel();
+    belay::lite_context one = ctx.lite(), two = ctx.lite(seconds(0));
+    CHECK(!one.done() && one.remaining() == nanoseconds::max() && two.error() == belay::errc::deadline_exceeded);
+    belay_ctx raw = one.raw();
+    belay::lite_context moved(std::move(one));
+    CHECK(one.is_none() && !moved.done() && moved.raw().bits == raw.bits);
+    moved = ctx.lite(seconds(9));
+    CHECK(belay_err(raw) == BELAY_ESTALE && !moved.done());
+    (void)ctx.cancel(4, "four");
+    CHECK(moved.done() && moved.cause().code == 4 && moved.wait() == belay::errc::canceled);
+    CHECK(!moved.close() && moved.is_none() && !moved.close());
+}
+
+// --- Values ----------------------------------------------------------------------------------------------------------
+
+static const belay::key<const std::string> NAME("name");
+static const belay::key<counted> COUNTED("counted");
+static const belay::key<std::atomic<int>> COUNTER("counter");
+
+static void values_have_types_and_are_destroyed_once() {
+    std::atomic<int> calls{0};
+    {
+        belay::context child;
+        {
+            belay::context named = belay::background().with_value(NAME, "ada");
+            belay::context with = named.with_value(COUNTED, counted(&calls));
+            CHECK(*with.value(NAME) == "ada" && named.value(COUNTED) == nullptr && alive == 1);
+            belay::context hidden = with.with_value(COUNTED, std::unique_ptr<counted>());
+            CHECK(hidden.value(COUNTED) == nullptr);
+            child = with.with_cancel();
+        }
+        CHECK(alive == 1 && child.value(COUNTED)->calls == &calls && *child.value(NAME) == "ada");
+        belay::context counting = child.with_reference(COUNTER, calls);
+        ++*counting.value(COUNTER);
+        CHECK(calls == 1);
+    }
+    CHECK(alive == 0);
+    CHECK(belay::context_view().with_value(COUNTED, counted(&calls)).is_none());
+    CHECK(alive == 0);
+#if defined(__cpp_exceptions)
+    struct thrower {
+        thrower() = default;
+        thrower(const thrower &) { throw 7; }
+    };
+    static const belay::key<thrower> THROWER("thrower");
+    bool thrown = false;
+    try {
+        belay::context never = belay::background().with_value(THROWER, static_cast<const thrower &>(thrower()));
+    } catch (int) {
+        thrown = true;
+    }
+    CHECK(thrown);
+#endif
+}
+
+// --- Callbacks -------------------------------------------------------------------------------------------------------
+
+static void callbacks_run_once_and_are_destroyed() {
+    std::atomic<int> calls{0};
+    {
+        belay::context ctx = belay::background().with_cancel();
+        belay::registration inside = ctx.on_done(counted(&calls)), aside = ctx.after_func(counted(&calls));
+        belay::registration stopped = ctx.on_done(counted(&calls)), dropped = ctx.after_func(counted(&calls));
+        CHECK(inside && aside && alive == 4);
+        CHECK(stopped.stop() == belay::stop_result::prevented && alive == 3 && !stopped);
+        CHECK(stopped.stop() == belay::stop_result::gone);
+        dropped = belay::registration();
+        CHECK(alive == 2);
+        ctx.on_done(counted(&calls)).detach();
+        CHECK(!ctx.cancel());
+        CHECK(aside.stop_wait() != belay::stop_result::running && alive == 0 && calls >= 2);
+        belay::registration late = ctx.on_done(counted(&calls));
+        CHECK(alive == 0 && late.stop() == belay::stop_result::gone);
+    }
+    belay::context_view none;
+    belay::registration refused = none.on_done(counted(&calls));
+    CHECK(!refused && alive == 0 && belay::last_error() == belay::errc::invalid);
+    CHECK(refused.stop() == belay::stop_result::gone && refused.stop_wait() == belay::stop_result::gone);
+}
+
+static void destructors_wait_for_running_callbacks() {
+    std::atomic<int> stage{0};
+    belay::context ctx = belay::background().with_cancel();
+    {
+        belay::registration told = ctx.after_func([&stage] {
+            stage = 1;
+            std::this_thread::sleep_for(milliseconds(10));
+            stage = 2;
+        });
+        (void)ctx.cancel();
+        eventually([&] { return stage >= 1; });
+        CHECK(told.stop_wait_for(seconds(0)) != belay::stop_result::prevented);
+    }
+    CHECK(stage == 2);
+}
+
+static void a_callback_may_drop_its_own_registration() {
+    belay::context ctx = belay::background().with_cancel();
+    belay::registration told;
+    std::atomic<int> calls{0};
+    told = ctx.on_done([&] {
+        CHECK(told.stop() == belay::stop_result::running);
+        told = belay::registration();
+        calls++;
+    });
+    CHECK(!ctx.cancel());
+    CHECK(calls == 1 && !told);
+}
+
+static void callables_of_all_kinds() {
+    static std::atomic<int> calls{0};
+    belay::context ctx = belay::background().with_cancel();
+    struct here { static void call() { calls++; } };
+    std::function<void()> function = [] { calls++; };
+    std::unique_ptr<int> only(new int(1));
+    struct mover {
+        std::unique_ptr<int> held;
+        void operator()() { calls += *held; }
+    };
+    belay::registration all[] = {
+        ctx.on_done(here::call), ctx.on_done(&here::call), ctx.on_done(function), ctx.on_done(mover{std::move(only)}),
+    };
+    CHECK(!ctx.cancel());
+    CHECK(calls == 4 && all[0]);
+}
+
+// --- Timers ----------------------------------------------------------------------------------------------------------
+
+static void timers_run_and_are_destroyed() {
+    std::atomic<int> calls{0};
+    belay::context ctx = belay::background().with_cancel();
+    {
+        const belay::clock::time_point start = belay::clock::now();
+        belay::timer once = ctx.after(milliseconds(2), counted(&calls));
+        belay::timer never = ctx.after(hours(1), counted(&calls));
+        CHECK(once && alive == 2);
+        eventually([&] { return calls == 1; });
+        CHECK(belay::clock::now() - start >= milliseconds(2));
+        CHECK(once.stop_wait() == belay::stop_result::gone && !once.reset(seconds(1)));
+        CHECK(never.reset(hours(2)) && never.stop() == belay::stop_result::prevented);
+        belay::timer often = ctx.every(microseconds(500), counted(&calls));
+        eventually([&] { return calls >= 4; });
+        belay::timer moved = std::move(often);
+        CHECK(!often && moved);
+        moved = belay::timer(); // stops, and waits
+        const int last = calls;
+        std::this_thread::sleep_for(milliseconds(3));
+        CHECK(calls == last && alive == 2);
+    }
+    CHECK(alive == 0);
+    belay::timer refused = ctx.every(seconds(0), counted(&calls));
+    CHECK(!refused && alive == 0 && refused.stop() == belay::stop_result::gone && !refused.reset(seconds(1)));
+}
+
+static void a_timer_may_drop_itself() {
+    std::atomic<int> calls{0}, done{0};
+    belay::context ctx = belay::background().with_cancel();
+    std::mutex lock;
+    std::unique_ptr<belay::timer> own(new belay::timer);
+    {
+        std::lock_guard<std::mutex> guard(lock);
+        counted tracked(&calls);
+        *own = ctx.every(microseconds(100), [&lock, &own, &done, tracked] {
+            std::lock_guard<std::mutex> inside(lock);
+            tracked();
+            CHECK(own->stop() == belay::stop_result::running);
+            own.reset(); // the timer goes while it runs
+            CHECK(alive >= 1);
+            done = 1;
+        });
+    }
+    eventually([&] { return done == 1 && alive == 0; });
+    CHECK(calls == 1);
+}
+
+static void timers_end_after_their_context() {
+    std::atomic<int> calls{0};
+    belay::timer often;
+    {
+        belay::context ctx = belay::background().with_cancel();
+        often = ctx.every(microseconds(200), counted(&calls));
+        eventually([&] { return calls >= 1; });
+    }
+    eventually([&] { return often.stop() == belay::stop_result::gone; });
+    often = belay::timer();
+    CHECK(alive == 0);
+}
+
+// Owners on many threads come and go while their parent ends: nothing is lost, and nothing is called after its owner.
+static void races() {
+    for (int round = 0; round < 100; round++) {
+        belay::context parent = belay::background().with_cancel();
+        std::atomic<int> calls{0};
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 4; i++) {
+            threads.emplace_back([&calls](belay::context_view above, int number) {
+                belay::context ctx = above.with_timeout(microseconds(50 * number));
+                belay::registration one = ctx.after_func(counted(&calls)), two = above.on_done(counted(&calls));
+                belay::timer three = ctx.after(microseconds(30), counted(&calls));
+                belay::timer four = ctx.every(microseconds(20), counted(&calls));
+                if (number % 2) (void)one.stop();
+                (void)ctx.wait_for(microseconds(100));
+            }, belay::context_view(parent), i);
+        }
+        (void)parent.cancel();
+        for (std::thread &thread : threads) thread.join();
+        CHECK(alive == 0);
+    }
+}
+
+int main() {
+    const struct { const char *name; void (*run)(); } tests[] = {
+        {"owners close", owners_close},
+        {"assignment closes what was there", assignment_closes_what_was_there},
+        {"owners adopt, retain and release", owners_adopt_retain_and_release},
+        {"owners are reset", owners_are_reset},
+        {"contexts end with a cause", contexts_end_with_a_cause},
+        {"errors are error codes", errors_are_error_codes},
+        {"durations are rounded up", durations_are_rounded_up},
+        {"steady_clock is our clock", steady_clock_is_our_clock},
+        {"deadlines move", deadlines_move},
+        {"waiting", waiting},
+        {"lite contexts", lite_contexts},
+        {"values have types and are destroyed once", values_have_types_and_are_destroyed_once},
+        {"callbacks run once and are destroyed", callbacks_run_once_and_are_destroyed},
+        {"destructors wait for running callbacks", destructors_wait_for_running_callbacks},
+        {"a callback may drop its own registration", a_callback_may_drop_its_own_registration},
+        {"callables of all kinds", callables_of_all_kinds},
+        {"timers run and are destroyed", timers_run_and_are_destroyed},
+        {"a timer may drop itself", a_timer_may_drop_itself},
+        {"timers end after their context", timers_end_after_their_context},
+        {"races", races},
+    };
+    for (const auto &test : tests) {
+        std::printf("%s\n", test.name);
+        std::fflush(stdout);
+        const uint64_t contexts = measure("/ctx/live:contexts"), tasks = measure("/task/live:tasks");
+        test.run();
+        eventually([&] { return measure("/ctx/live:contexts") == contexts && measure("/task/live:tasks") == tasks; });
+    }
+    return 0;
+}

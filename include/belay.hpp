@@ -1,0 +1,735 @@
+/*
+ * belay.hpp — belay.h for C++11 and later: contexts that close themselves, std::chrono, typed values, callbacks of
+ * any type. A header, and nothing to link but what belay.h needs.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *     #include <belay.hpp>
+ *
+ *     bool fetch(belay::context_view ctx) {                             // borrows; a handle, passed by value
+ *         return ctx.wait_for(std::chrono::milliseconds(500)) == belay::errc::timeout;
+ *     }
+ *
+ *     int main() {
+ *         belay::context request = belay::background().with_timeout(std::chrono::milliseconds(20));   // owns
+ *         belay::registration told = request.on_done([] { std::puts("over"); });
+ *         if (!fetch(request)) std::puts(request.cause().message);       // deadline exceeded
+ *     }                                                                  // told is stopped, then request is closed
+ *
+ * belay.h is the manual: what it promises of a function holds for the member that calls it, and so do its ground rules
+ * for threads, signals, forks and callbacks. What is said here is what C++ adds:
+ *
+ *   Ownership   belay::context, lite_context, registration and timer own, can be moved and not copied, and give up
+ *               what they own in their destructors. belay::context_view owns nothing and is a handle: copy it freely.
+ *               A context is a view, so it can be passed wherever a view is wanted. One owner is not to be used by two
+ *               threads at a time, if one of them changes it (moves, assigns, closes, stops it); views of the same
+ *               context are as free as handles are.
+ *   Failure     No member throws, but those that say so. What could not be made is an owner of nothing: it reads as
+ *               done, and last_error() on that thread says why. Members that answer a std::error_code answer an empty
+ *               one for BELAY_OK.
+ *   Callbacks   A callable is copied or moved into memory of its own. One that throws ends the program
+ *               (std::terminate), because there is nobody to catch it. If there is no memory for it, it is destroyed,
+ *               and the registration is one of nothing. If its copy or move throws, that passes through, and nothing
+ *               is registered.
+ *   Time        Any std::chrono::duration; fractions of a nanosecond are rounded up. What exceeds 292 years, and
+ *               duration::max(), mean never (BELAY_FOREVER); not-a-number has passed. Points of
+ *               std::chrono::steady_clock, which on Linux counts CLOCK_MONOTONIC from the same start, with libstdc++
+ *               and with libc++ (elsewhere the distance from now is taken); time_point::max() means never.
+ */
+#ifndef BELAY_HPP
+#define BELAY_HPP
+
+#include <belay.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <new>
+#include <ratio>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#if defined(__has_cpp_attribute) && __cplusplus >= 201703L
+#define BELAY_NODISCARD [[nodiscard]]
+#else
+#define BELAY_NODISCARD
+#endif
+
+#if defined(__linux__) && (defined(__GLIBCXX__) || defined(_LIBCPP_VERSION))
+#define BELAY_STEADY_IS_MONOTONIC 1
+#else
+#define BELAY_STEADY_IS_MONOTONIC 0
+#endif
+
+namespace belay {
+
+/* --- Errors --------------------------------------------------------------------------------------------------- */
+
+/* belay_status as an enumeration that std::error_code can be compared with: `ctx.error() == belay::errc::canceled`. */
+enum class errc {
+    canceled = BELAY_CANCELED,
+    deadline_exceeded = BELAY_DEADLINE_EXCEEDED,
+    timeout = BELAY_TIMEOUT,
+    invalid = BELAY_EINVAL,
+    stale = BELAY_ESTALE,
+    no_memory = BELAY_ENOMEM,
+    leaf = BELAY_ELEAF,
+    forked = BELAY_EFORK,
+    no_cancel = BELAY_ENOCANCEL,
+    deadlock = BELAY_EDEADLK,
+    system = BELAY_ESYSTEM,
+    busy = BELAY_EBUSY
+};
+
+namespace detail {
+
+class category_type final : public std::error_category {
+public:
+    const char *name() const noexcept override { return "belay"; }
+
+    std::string message(int status) const override { return belay_status_string(static_cast<belay_status>(status)); }
+
+    /* So that code which knows nothing of Belay can ask: `error == std::errc::timed_out`. */
+    std::error_condition default_error_condition(int status) const noexcept override {
+        switch (status) {
+        case BELAY_CANCELED: return std::errc::operation_canceled;
+        case BELAY_DEADLINE_EXCEEDED:
+        case BELAY_TIMEOUT: return std::errc::timed_out;
+        case BELAY_EINVAL: return std::errc::invalid_argument;
+        case BELAY_ESTALE: return std::errc::bad_file_descriptor;
+        case BELAY_ENOMEM: return std::errc::not_enough_memory;
+        case BELAY_ELEAF:
+        case BELAY_ENOCANCEL: return std::errc::operation_not_supported;
+        case BELAY_EFORK: return std::errc::operation_not_permitted;
+        case BELAY_EDEADLK: return std::errc::resource_deadlock_would_occur;
+        case BELAY_EBUSY: return std::errc::device_or_resource_busy;
+        default: return std::error_condition(status, *this);
+        }
+    }
+};
+
+} // namespace detail
+
+/* The category of all error codes here. Its name is "belay", its messages are belay_status_string()'s. */
+inline const std::error_category &category() noexcept {
+    static const detail::category_type one;
+    return one;
+}
+
+/* A status as an error code; empty for BELAY_OK. */
+inline std::error_code make_error_code(belay_status status) noexcept {
+    return std::error_code(static_cast<int>(status), category());
+}
+inline std::error_code make_error_code(errc error) noexcept {
+    return std::error_code(static_cast<int>(error), category());
+}
+
+/* Why the last call of this thread that made nothing did so: belay_last_status(). */
+inline std::error_code last_error() noexcept { return make_error_code(belay_last_status()); }
+
+/* --- Time ----------------------------------------------------------------------------------------------------- */
+
+using clock = std::chrono::steady_clock;
+
+namespace detail {
+
+/* In nanoseconds, rounded up. Counts of whole numbers stay whole: `long double` has no more digits than `double` has on
+ * some machines. */
+template <class Rep, class Period>
+belay_duration nanoseconds_of(std::chrono::duration<Rep, Period> length, std::true_type /* integral */) noexcept {
+    using scale = std::ratio_divide<Period, std::nano>;
+    const bool negative = length.count() < Rep(0);
+    if (!negative && static_cast<std::uintmax_t>(length.count()) > static_cast<std::uintmax_t>(INT64_MAX)) {
+        return BELAY_FOREVER;
+    }
+    const std::int64_t count = static_cast<std::int64_t>(length.count());
+    if (count > INT64_MAX / scale::num) return BELAY_FOREVER;
+    if (count < INT64_MIN / scale::num) return INT64_MIN;
+    const std::int64_t product = count * scale::num;
+    return product / scale::den + (product % scale::den > 0 ? 1 : 0);
+}
+
+template <class Rep, class Period>
+belay_duration nanoseconds_of(std::chrono::duration<Rep, Period> length, std::false_type /* floating */) noexcept {
+    const long double exact = std::chrono::duration<long double, std::nano>(length).count();
+    if (exact >= 9223372036854775807.0L) return BELAY_FOREVER;
+    if (!(exact > -9223372036854775807.0L)) return INT64_MIN; /* not-a-number, too */
+    const std::int64_t whole = static_cast<std::int64_t>(exact);
+    return static_cast<long double>(whole) < exact ? whole + 1 : whole;
+}
+
+} // namespace detail
+
+/* A duration in Belay's nanoseconds: rounded up, BELAY_FOREVER for what does not fit, and for duration::max(). */
+template <class Rep, class Period>
+belay_duration nanoseconds_of(std::chrono::duration<Rep, Period> length) noexcept {
+    if (length == (std::chrono::duration<Rep, Period>::max)()) return BELAY_FOREVER;
+    return detail::nanoseconds_of(length, std::is_integral<Rep>());
+}
+
+/* A point of steady_clock as Belay's instant; BELAY_FOREVER for time_point::max(). */
+inline belay_instant instant_of(clock::time_point point) noexcept {
+    if (point == (clock::time_point::max)()) return BELAY_FOREVER;
+#if BELAY_STEADY_IS_MONOTONIC
+    return nanoseconds_of(point.time_since_epoch());
+#else
+    const belay_duration left = nanoseconds_of(point - clock::now()); /* read first: late, never early */
+    const belay_instant now = belay_now();
+    return left > INT64_MAX - now ? BELAY_FOREVER : now + left;
+#endif
+}
+
+/* The other way round. */
+inline clock::time_point time_point_of(belay_instant instant) noexcept {
+    if (instant == BELAY_FOREVER) return (clock::time_point::max)();
+#if BELAY_STEADY_IS_MONOTONIC
+    return clock::time_point(std::chrono::duration_cast<clock::duration>(std::chrono::nanoseconds(instant)));
+#else
+    return clock::now() + std::chrono::duration_cast<clock::duration>(std::chrono::nanoseconds(instant - belay_now()));
+#endif
+}
+
+/* --- Keys ----------------------------------------------------------------------------------------------------- */
+
+/* A key for values of type T, by its address: define it once, with a lifetime that exceeds all contexts that use it.
+ *     static const belay::key<const std::string> USER("user");
+ * Values are seen from many threads. A T that is const, or that may be used by several threads at a time, is safe. */
+template <class T>
+class key {
+public:
+    /* The name is for people; it is not copied. */
+    constexpr explicit key(const char *name) noexcept : raw_{name} {}
+    key(const key &) = delete;
+    key &operator=(const key &) = delete;
+
+    /* The key in C. Values that C code hangs on it must be a T. */
+    const belay_key *raw() const noexcept { return &raw_; }
+
+private:
+    belay_key raw_;
+};
+
+/* --- Callbacks ------------------------------------------------------------------------------------------------ */
+
+/* What became of a callback that was to be stopped. */
+enum class stop_result {
+    prevented, /* it will not run (again), and is destroyed */
+    running,   /* it is running now, on another thread or around this call */
+    gone       /* it has run or was stopped before, or there is none */
+};
+
+namespace detail {
+
+inline stop_result stop_result_of(belay_status status) noexcept {
+    switch (status) {
+    case BELAY_STOP_PREVENTED: return stop_result::prevented;
+    case BELAY_STOP_RUNNING:
+    case BELAY_EDEADLK:
+    case BELAY_TIMEOUT: return stop_result::running;
+    default: return stop_result::gone;
+    }
+}
+
+template <class F>
+void destroy(void *callable) noexcept {
+    delete static_cast<F *>(callable);
+}
+
+/* Runs a callable that is called once, and destroys it. */
+template <class F>
+void run_once(void *callable) noexcept {
+    std::unique_ptr<F> owner(static_cast<F *>(callable));
+    (*owner)();
+}
+
+} // namespace detail
+
+/* Owns a callback on a context's end: context_view::after_func and on_done return it. Its destructor stops the
+ * callback, and if it is running waits until it has returned, so a callback may refer to what lives longer than its
+ * registration. It does not wait inside the callback itself, or where callbacks wait for each other in a ring. The
+ * callable is destroyed when it has run or was stopped. */
+class BELAY_NODISCARD registration {
+public:
+    /* A registration of nothing. */
+    registration() noexcept = default;
+    registration(registration &&other) noexcept { swap(other); }
+    registration &operator=(registration &&other) noexcept {
+        registration(std::move(other)).swap(*this);
+        return *this;
+    }
+    registration(const registration &) = delete;
+    registration &operator=(const registration &) = delete;
+    ~registration() { (void)stop_wait(); }
+
+    void swap(registration &other) noexcept {
+        std::swap(raw_, other.raw_);
+        std::swap(callable_, other.callable_);
+        std::swap(destroy_, other.destroy_);
+    }
+
+    /* False where nothing was registered: last_error() says why, if it is asked at once. */
+    explicit operator bool() const noexcept { return raw_.bits != 0; }
+
+    /* Tries to stop the callback, without blocking. */
+    stop_result stop() noexcept { return settle(raw_.bits == 0 ? BELAY_STOP_GONE : belay_stop(raw_)); }
+
+    /* The same, and waits for a callback that is running: then stop_result::gone, and all that it wrote is visible.
+     * stop_result::running if waiting would never end; see the class. */
+    stop_result stop_wait() noexcept {
+        return settle(raw_.bits == 0 ? BELAY_STOP_GONE : belay_stop_wait(raw_, BELAY_FOREVER));
+    }
+
+    /* The same, for no longer than `timeout`: then stop_result::running. */
+    template <class Rep, class Period>
+    stop_result stop_wait_for(std::chrono::duration<Rep, Period> timeout) noexcept {
+        return settle(raw_.bits == 0 ? BELAY_STOP_GONE : belay_stop_wait(raw_, nanoseconds_of(timeout)));
+    }
+
+    /* Lets the callback be: it runs at the context's end, and nobody can stop it any more. */
+    void detach() noexcept { raw_ = belay_reg(); }
+
+private:
+    friend class context_view;
+    registration(belay_reg raw, void *callable, void (*destroy)(void *)) noexcept
+        : raw_(raw), callable_(callable), destroy_(destroy) {}
+
+    /* The callable is ours again only where it will never run. */
+    stop_result settle(belay_status status) noexcept {
+        if (status == BELAY_STOP_PREVENTED) {
+            raw_ = belay_reg();
+            destroy_(callable_);
+        }
+        return detail::stop_result_of(status);
+    }
+
+    belay_reg raw_ = belay_reg();
+    void *callable_ = nullptr;
+    void (*destroy_)(void *) = nullptr;
+};
+
+namespace detail {
+
+/* A timer's callable, and who destroys it: its owner, once nobody calls it any more; or the call itself, if the owner
+ * has gone in the middle of it. That is settled by two swaps, of which the second one knows that the other is over. */
+class timer_task {
+public:
+    enum { idle, running, orphaned };
+    virtual ~timer_task() = default;
+    virtual void call() = 0;
+
+    static void run(void *raw) noexcept {
+        timer_task *self = static_cast<timer_task *>(raw);
+        self->state_.store(running);
+        self->call();
+        if (self->state_.exchange(idle) == orphaned) delete self;
+    }
+
+    /* The owner goes, and the call goes on: it is inside the call, or the call waits for it. */
+    void orphan() noexcept {
+        if (state_.exchange(orphaned) == idle) delete this;
+    }
+
+private:
+    std::atomic<int> state_{idle};
+};
+
+template <class F>
+class timer_call final : public timer_task {
+public:
+    template <class G>
+    explicit timer_call(G &&callable) : callable_(std::forward<G>(callable)) {}
+    void call() override { callable_(); }
+
+private:
+    F callable_;
+};
+
+} // namespace detail
+
+/* Owns a timer and its callable: context_view::after and every return it. Its destructor stops the timer, and if the
+ * callable is running waits until it has returned; not inside the callable itself, or where callbacks wait for each
+ * other in a ring. The callable is destroyed with the timer, or when it returns, whichever is later. */
+class BELAY_NODISCARD timer {
+public:
+    /* A timer of nothing. */
+    timer() noexcept = default;
+    timer(timer &&other) noexcept { swap(other); }
+    timer &operator=(timer &&other) noexcept {
+        timer(std::move(other)).swap(*this);
+        return *this;
+    }
+    timer(const timer &) = delete;
+    timer &operator=(const timer &) = delete;
+    ~timer() {
+        if (task_ == nullptr) return;
+        const stop_result result = stop_wait();
+        if (result == stop_result::running) task_->orphan();
+        else delete task_;
+    }
+
+    void swap(timer &other) noexcept {
+        std::swap(raw_, other.raw_);
+        std::swap(task_, other.task_);
+    }
+
+    /* False where no timer was started: last_error() says why, if it is asked at once. */
+    explicit operator bool() const noexcept { return raw_.bits != 0; }
+
+    /* Stops the timer, without blocking: it will not run (again). */
+    stop_result stop() noexcept { return detail::stop_result_of(belay_timer_stop(raw_)); }
+
+    /* The same, and waits for a call that is running; stop_result::running if waiting would never end. */
+    stop_result stop_wait() noexcept {
+        return detail::stop_result_of(belay_timer_stop_wait(raw_, BELAY_FOREVER));
+    }
+
+    /* Moves it, so that it is next due `delay` from now. False if it is running or about to, has run, was stopped. */
+    template <class Rep, class Period>
+    bool reset(std::chrono::duration<Rep, Period> delay) noexcept {
+        return belay_timer_reset(raw_, nanoseconds_of(delay)) == BELAY_OK;
+    }
+
+private:
+    friend class context_view;
+    timer(belay_timer raw, detail::timer_task *task) noexcept : raw_(raw), task_(task) {}
+
+    belay_timer raw_ = belay_timer();
+    detail::timer_task *task_ = nullptr;
+};
+
+/* --- Contexts ------------------------------------------------------------------------------------------------- */
+
+class context;
+class lite_context;
+
+/* A context that somebody else owns: a handle of 64 bits, trivially copyable. It cannot dangle: once the context is
+ * closed it reads as done, with errc::stale. */
+class context_view {
+public:
+    /* No context: reads as done, with errc::invalid. */
+    context_view() noexcept : raw_() {}
+    /* A handle from C, which is not taken over. */
+    context_view(belay_ctx raw) noexcept : raw_(raw) {}
+
+    /* The handle, for C. */
+    belay_ctx raw() const noexcept { return raw_; }
+    /* True for no context: what could not be made. */
+    bool is_none() const noexcept { return belay_is_none(raw_); }
+
+    friend bool operator==(context_view one, context_view other) noexcept { return one.raw_.bits == other.raw_.bits; }
+    friend bool operator!=(context_view one, context_view other) noexcept { return one.raw_.bits != other.raw_.bits; }
+
+    /* Derive. Each returns an owner; what could not be made is none (is_none), and reads as done. */
+
+    /* belay_with_cancel. */
+    inline context with_cancel() const noexcept;
+    /* belay_with_timeout: ends `timeout` from now at the latest. */
+    template <class Rep, class Period>
+    context with_timeout(std::chrono::duration<Rep, Period> timeout) const noexcept;
+    /* belay_with_timeout_cause: with this cause, if (and only if) this deadline ends it. */
+    template <class Rep, class Period>
+    context with_timeout(std::chrono::duration<Rep, Period> timeout, std::int64_t code,
+                         const char *message) const noexcept;
+    /* belay_with_deadline. */
+    inline context with_deadline(clock::time_point deadline) const noexcept;
+    /* belay_with_deadline_cause. */
+    inline context with_deadline(clock::time_point deadline, std::int64_t code, const char *message) const noexcept;
+    /* belay_without_cancel: the values, and not the end. */
+    inline context without_cancel() const noexcept;
+    /* A context with a T made of `value`, which is destroyed when nobody can see it any more, on the thread that closes
+     * the last context that can. Throws what T's constructor throws; without memory the answer is none. */
+    template <class T, class U>
+    context with_value(const key<T> &which, U &&value) const;
+    /* The same with a value that is there already, and is taken over; nullptr hides the parent's. */
+    template <class T>
+    context with_value(const key<T> &which, std::unique_ptr<T> value) const noexcept;
+    /* The same with a value that is not taken over: it has to outlive all contexts that can see it. */
+    template <class T>
+    context with_reference(const key<T> &which, T &value) const noexcept;
+    /* belay_lite, without a deadline of its own. */
+    inline lite_context lite() const noexcept;
+    /* belay_lite. */
+    template <class Rep, class Period>
+    lite_context lite(std::chrono::duration<Rep, Period> timeout) const noexcept;
+
+    /* Ask. */
+
+    /* True once the context has ended, or its deadline has passed. */
+    bool done() const noexcept { return belay_is_done(raw_); }
+    /* Why it ended: errc::canceled, errc::deadline_exceeded, errc::stale, errc::invalid; empty while it is live. */
+    std::error_code error() const noexcept { return make_error_code(belay_err(raw_)); }
+    /* The code and the message of its end; {0, ""} while it is live. */
+    belay_cause cause() const noexcept {
+        belay_cause cause = belay_cause();
+        (void)belay_cause_of(raw_, &cause);
+        return cause;
+    }
+    /* When it ends at the latest; time_point::max() where there is no deadline. */
+    clock::time_point deadline() const noexcept {
+        belay_instant instant = BELAY_FOREVER;
+        (void)belay_deadline(raw_, &instant);
+        return time_point_of(instant);
+    }
+    /* The time left: nanoseconds::max() where there is no deadline, zero once it is done. */
+    std::chrono::nanoseconds remaining() const noexcept { return std::chrono::nanoseconds(belay_remaining(raw_)); }
+    /* The nearest value for the key; nullptr where there is none. Valid while a context that can see it is open. */
+    template <class T>
+    T *value(const key<T> &which) const noexcept {
+        return static_cast<T *>(belay_value(raw_, which.raw()));
+    }
+#if defined(__cpp_exceptions)
+    /* Throws std::system_error with error() and the cause's message if the context has ended; otherwise nothing. */
+    void throw_if_done() const {
+        const std::error_code why = error();
+        if (why) throw std::system_error(why, cause().message);
+    }
+#endif
+
+    /* End. */
+
+    /* belay_cancel. errc::no_cancel for contexts without an end of their own. */
+    std::error_code cancel() const noexcept { return make_error_code(belay_cancel(raw_)); }
+    /* belay_cancel_cause; the message is copied, up to 55 bytes of it. */
+    std::error_code cancel(std::int64_t code, const char *message) const noexcept {
+        return make_error_code(belay_cancel_cause(raw_, code, message));
+    }
+
+    /* Move. */
+
+    /* belay_set_deadline: earlier, later, or never (time_point::max()). If it has ended already, how. */
+    std::error_code set_deadline(clock::time_point deadline) const noexcept {
+        return make_error_code(belay_set_deadline(raw_, instant_of(deadline)));
+    }
+    /* The same for `timeout` from now. */
+    template <class Rep, class Period>
+    std::error_code set_timeout(std::chrono::duration<Rep, Period> timeout) const noexcept {
+        const belay_duration left = nanoseconds_of(timeout);
+        const belay_instant now = belay_now();
+        return make_error_code(belay_set_deadline(raw_, left > INT64_MAX - now ? BELAY_FOREVER : now + left));
+    }
+
+    /* Listen. */
+
+    /* Blocks until the context is done, and answers error(). For ever on one that never ends. */
+    std::error_code wait() const noexcept { return make_error_code(belay_wait(raw_, BELAY_FOREVER)); }
+    /* The same for no longer than `timeout`: then errc::timeout. */
+    template <class Rep, class Period>
+    std::error_code wait_for(std::chrono::duration<Rep, Period> timeout) const noexcept {
+        return make_error_code(belay_wait(raw_, nanoseconds_of(timeout)));
+    }
+    /* belay_done_fd: a descriptor that is readable once the context is done, and belongs to it. -1 on failure. */
+    int done_fd() const noexcept { return belay_done_fd(raw_); }
+    /* belay_after_func: calls `callable()` once when the context is done, on the executor. */
+    template <class F>
+    registration after_func(F &&callable) const {
+        return add(belay_after_func, std::forward<F>(callable));
+    }
+    /* belay_on_done: the same, inline on the thread that ends the context. For short work that does not block. */
+    template <class F>
+    registration on_done(F &&callable) const {
+        return add(belay_on_done, std::forward<F>(callable));
+    }
+
+    /* Timers. */
+
+    /* belay_timer_after: calls `callable()` once, `delay` from now, on the executor; also if the context has ended. */
+    template <class Rep, class Period, class F>
+    timer after(std::chrono::duration<Rep, Period> delay, F &&callable) const {
+        return start(belay_timer_after, nanoseconds_of(delay), std::forward<F>(callable));
+    }
+    /* belay_timer_every: calls `callable()` every `period`, until it is stopped, or a last time after the end. */
+    template <class Rep, class Period, class F>
+    timer every(std::chrono::duration<Rep, Period> period, F &&callable) const {
+        return start(belay_timer_every, nanoseconds_of(period), std::forward<F>(callable));
+    }
+
+protected:
+    belay_ctx raw_;
+
+private:
+    template <class F>
+    registration add(belay_reg (*to)(belay_ctx, void (*)(void *), void *), F &&callable) const {
+        using stored = typename std::decay<F>::type;
+        std::unique_ptr<stored> owner(new (std::nothrow) stored(std::forward<F>(callable)));
+        if (!owner) return registration();
+        const belay_reg raw = to(raw_, detail::run_once<stored>, owner.get());
+        if (raw.bits == 0) return registration();
+        /* It may have run, and be destroyed, by now: its address only counts where a stop says "prevented". */
+        return registration(raw, owner.release(), detail::destroy<stored>);
+    }
+
+    template <class F>
+    timer start(belay_timer (*with)(belay_ctx, belay_duration, void (*)(void *), void *), belay_duration length,
+                F &&callable) const {
+        using stored = detail::timer_call<typename std::decay<F>::type>;
+        std::unique_ptr<detail::timer_task> owner(new (std::nothrow) stored(std::forward<F>(callable)));
+        if (!owner) return timer();
+        const belay_timer raw = with(raw_, length, detail::timer_task::run, owner.get());
+        if (raw.bits == 0) return timer();
+        return timer(raw, owner.release());
+    }
+};
+
+/* The root of all work: never done. */
+inline context_view background() noexcept { return context_view(belay_background()); }
+
+/* The same, for code that has not been given a context yet. */
+inline context_view todo() noexcept { return context_view(belay_todo()); }
+
+/* Owns a context: its destructor closes it, which cancels it and all that was derived from it. */
+class BELAY_NODISCARD context : public context_view {
+public:
+    /* No context: reads as done. */
+    context() noexcept = default;
+    /* Takes over a handle that a C function made, and whose belay_close is this owner's now. */
+    static context adopt(belay_ctx raw) noexcept { return context(raw); }
+    /* One more owner of a context that somebody else owns; the last of them to close cancels it. None on failure. */
+    static context retain(context_view other) noexcept {
+        return belay_retain(other.raw()) == BELAY_OK ? context(other.raw()) : context();
+    }
+    context(context &&other) noexcept : context_view(other.release()) {}
+    context &operator=(context &&other) noexcept {
+        if (this != &other) {
+            (void)close();
+            raw_ = other.release();
+        }
+        return *this;
+    }
+    context(const context &) = delete;
+    context &operator=(const context &) = delete;
+    ~context() { (void)close(); }
+
+    /* Closes it now, and owns nothing afterwards. */
+    std::error_code close() noexcept {
+        if (is_none()) return std::error_code();
+        return make_error_code(belay_close(release()));
+    }
+    /* Gives up ownership without closing: for C code that calls belay_close. */
+    BELAY_NODISCARD belay_ctx release() noexcept {
+        const belay_ctx raw = raw_;
+        raw_ = belay_ctx();
+        return raw;
+    }
+    /* belay_reset: the same memory for the next use; views of it from before are stale. On failure, such as errc::busy,
+     * it stays as it was. */
+    std::error_code reset() noexcept {
+        const belay_ctx fresh = belay_reset(raw_);
+        if (belay_is_none(fresh)) return last_error();
+        raw_ = fresh;
+        return std::error_code();
+    }
+
+private:
+    explicit context(belay_ctx raw) noexcept : context_view(raw) {}
+    friend class context_view;
+};
+
+/* Owns a lite context: a leaf for hot paths (belay_lite). Nothing can be derived from it or registered on it, so it is
+ * no context_view; it can be asked, waited for, cancelled and closed. */
+class BELAY_NODISCARD lite_context : private context_view {
+public:
+    /* No context: reads as done. */
+    lite_context() noexcept = default;
+    lite_context(lite_context &&other) noexcept : context_view(other.raw_) { other.raw_ = belay_ctx(); }
+    lite_context &operator=(lite_context &&other) noexcept {
+        if (this != &other) {
+            (void)close();
+            std::swap(raw_, other.raw_);
+        }
+        return *this;
+    }
+    lite_context(const lite_context &) = delete;
+    lite_context &operator=(const lite_context &) = delete;
+    ~lite_context() { (void)close(); }
+
+    using context_view::cancel;
+    using context_view::cause;
+    using context_view::deadline;
+    using context_view::done;
+    using context_view::error;
+    using context_view::is_none;
+    using context_view::raw;
+    using context_view::remaining;
+#if defined(__cpp_exceptions)
+    using context_view::throw_if_done;
+#endif
+    using context_view::wait;
+    using context_view::wait_for;
+
+    /* Closes it now, and owns nothing afterwards. */
+    std::error_code close() noexcept {
+        if (is_none()) return std::error_code();
+        const belay_ctx raw = raw_;
+        raw_ = belay_ctx();
+        return make_error_code(belay_close(raw));
+    }
+
+private:
+    explicit lite_context(belay_ctx raw) noexcept : context_view(raw) {}
+    friend class context_view;
+};
+
+/* --- Derivations ---------------------------------------------------------------------------------------------- */
+
+inline context context_view::with_cancel() const noexcept { return context(belay_with_cancel(raw_)); }
+
+template <class Rep, class Period>
+context context_view::with_timeout(std::chrono::duration<Rep, Period> timeout) const noexcept {
+    return context(belay_with_timeout(raw_, nanoseconds_of(timeout)));
+}
+
+template <class Rep, class Period>
+context context_view::with_timeout(std::chrono::duration<Rep, Period> timeout, std::int64_t code,
+                                   const char *message) const noexcept {
+    return context(belay_with_timeout_cause(raw_, nanoseconds_of(timeout), code, message));
+}
+
+inline context context_view::with_deadline(clock::time_point deadline) const noexcept {
+    return context(belay_with_deadline(raw_, instant_of(deadline)));
+}
+
+inline context context_view::with_deadline(clock::time_point deadline, std::int64_t code,
+                                           const char *message) const noexcept {
+    return context(belay_with_deadline_cause(raw_, instant_of(deadline), code, message));
+}
+
+inline context context_view::without_cancel() const noexcept { return context(belay_without_cancel(raw_)); }
+
+template <class T, class U>
+context context_view::with_value(const key<T> &which, U &&value) const {
+    T *copy = new (std::nothrow) T(std::forward<U>(value));
+    return copy == nullptr ? context() : with_value(which, std::unique_ptr<T>(copy));
+}
+
+template <class T>
+context context_view::with_value(const key<T> &which, std::unique_ptr<T> value) const noexcept {
+    void *pointer = const_cast<typename std::remove_cv<T>::type *>(value.release());
+    return context(belay_with_value(raw_, which.raw(), pointer, detail::destroy<T>));
+}
+
+template <class T>
+context context_view::with_reference(const key<T> &which, T &value) const noexcept {
+    void *pointer = const_cast<typename std::remove_cv<T>::type *>(std::addressof(value));
+    return context(belay_with_value(raw_, which.raw(), pointer, nullptr));
+}
+
+inline lite_context context_view::lite() const noexcept { return lite_context(belay_lite(raw_, BELAY_FOREVER)); }
+
+template <class Rep, class Period>
+lite_context context_view::lite(std::chrono::duration<Rep, Period> timeout) const noexcept {
+    return lite_context(belay_lite(raw_, nanoseconds_of(timeout)));
+}
+
+} // namespace belay
+
+namespace std {
+template <>
+struct is_error_code_enum<belay::errc> : true_type {};
+} // namespace std
+
+#endif /* BELAY_HPP */
