@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  *
- *     server [--port N] [--workers N] [--grace-ms N] [--read-ms N]
+ *     server [--port N] [--workers N] [--grace-ms N] [--read-ms N] [--upstream PORT]
  *     curl -i -H 'X-Budget-Ms: 200' -H 'X-Client: ada' 'http://127.0.0.1:PORT/work?cache=5&db=20&rpc=30'
  *
  * GET or POST /work makes three calls, one after the other, to a cache, a database and a remote service. They are
@@ -13,12 +13,15 @@
  *     serving                      ends when the grace period after SIGTERM is over: 503, "shutting down"
  *     ├── accepting                ends at SIGTERM itself: no new work
  *     │   └── arrival              one for each connection: 408 if its request is not here in time
- *     └── request id ── client     values, for the log
+ *     └── request id ── client …   values, for the log and for whom we ask
  *         └── request              the budget: 504 when it is used up, 499 when the client hangs up
  *
  *     answering                    has the request's values and not its end: who is too late is told so
  *
  * The codes of the causes are statuses of HTTP, so that work which ended early knows its answer.
+ *
+ * With --upstream the remote service is a real one: another server of this kind. The call takes along what is left of
+ * the budget (grpc-timeout) and the trace it belongs to (traceparent); a request that ends early hangs up on it.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <belay.h>
@@ -34,6 +37,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 enum { CALLS = 3, MS_MAX = 600000, WORKERS_MAX = 256 };
@@ -41,6 +45,7 @@ enum { HUNG_UP = 499 };   /* for the log: nobody is there any more to be told */
 
 static const belay_key REQUEST_ID = {"request id"};
 static const belay_key CLIENT = {"client"};
+static const belay_key TRACE = {"trace"};   /* a belay_traceparent, whose parent_id is this server's step */
 
 typedef struct server {
     int listener;
@@ -49,11 +54,12 @@ typedef struct server {
     belay_ctx all_home;     /* a latch: ends when the last worker has left */
     atomic_int workers, at_work;
     atomic_uint requests;
-    long port, pool, grace_ms, read_ms;
+    long port, pool, grace_ms, read_ms, upstream;
 } server;
 
 typedef struct job {
-    long budget_ms, call_ms[CALLS];
+    belay_duration budget;
+    long budget_ms, call_ms[CALLS];   /* the budget for people: rounded up */
     const char *reached;    /* the last thing that was begun */
 } job;
 
@@ -85,6 +91,20 @@ static void watch_client(server *s, belay_ctx request, int fd) {
 
 /* --- The work of a request ------------------------------------------------------------------------------------ */
 
+/* What the client gives us: another server says it to the nanosecond, a person in milliseconds. */
+static int parse_budget(const http_request *r, job *j, http_answer *to) {
+    if (r->timeout == NULL) {
+        long budget = parse_number(r->budget, j->budget_ms, MS_MAX);
+        if (budget < 1) return http_say(to, 400, "X-Budget-Ms is a number from 1 to %d", MS_MAX);
+        j->budget = BELAY_MS(budget);
+    } else if (belay_grpc_timeout_parse(r->timeout, strlen(r->timeout), &j->budget) != BELAY_OK) {
+        return http_say(to, 400, "grpc-timeout is up to eight digits and one of H, M, S, m, u, n");
+    }
+    if (j->budget > BELAY_MS(MS_MAX)) j->budget = BELAY_MS(MS_MAX);   /* nobody gets more from us */
+    j->budget_ms = (long)((j->budget + 999999) / 1000000);
+    return 0;
+}
+
 /* What is asked for. 0, or the status to refuse with. */
 static int parse_job(const http_request *r, job *j, http_answer *to) {
     static const long usual_ms[CALLS] = {5, 20, 30};
@@ -92,9 +112,8 @@ static int parse_job(const http_request *r, job *j, http_answer *to) {
     bool work = strcmp(r->path, "/work") == 0;
     if (!work && strcmp(r->path, "/status") != 0) return http_say(to, 404, "there is /work, and /status");
     if (!get && !(work && strcmp(r->method, "POST") == 0)) return http_say(to, 405, "this is not to be done here");
-    long budget = parse_number(r->budget, j->budget_ms, MS_MAX);
-    if (budget < 1) return http_say(to, 400, "X-Budget-Ms is a number from 1 to %d", MS_MAX);
-    j->budget_ms = budget;
+    int refused = parse_budget(r, j, to);
+    if (refused != 0) return refused;
     for (int i = 0; i < CALLS; i++) {
         j->call_ms[i] = query_number(r, CALL_NAMES[i], usual_ms[i], MS_MAX);
         if (j->call_ms[i] < 0) return http_say(to, 400, "%s is a number from 0 to %d", CALL_NAMES[i], MS_MAX);
@@ -102,10 +121,42 @@ static int parse_job(const http_request *r, job *j, http_answer *to) {
     return 0;
 }
 
+/* The trace that a request belongs to, the one that the client named or a new one; with a step of our own. NULL without
+ * memory: then there is none. */
+static belay_traceparent *trace_of(const http_request *r) {
+    belay_traceparent *trace = calloc(1, sizeof *trace);
+    if (trace == NULL) return NULL;
+    if (r->trace == NULL || belay_traceparent_parse(r->trace, strlen(r->trace), trace) != BELAY_OK) {
+        (void)!getrandom(trace->trace_id, sizeof trace->trace_id, 0);
+        trace->flags = BELAY_TRACE_RANDOM;
+    }
+    (void)!getrandom(trace->parent_id, sizeof trace->parent_id, 0);
+    return trace;
+}
+
+/* The last call, to another server. What is left of the budget goes with it, less what it takes on the way. */
+static int call_upstream(server *s, belay_ctx request, const job *j, http_answer *to) {
+    char target[64], headers[256], timeout[BELAY_GRPC_TIMEOUT_SIZE], trace[BELAY_TRACEPARENT_SIZE];
+    const belay_traceparent *ours = belay_value(request, &TRACE);
+    const char *client = belay_value(request, &CLIENT);
+    (void)belay_grpc_timeout_format(belay_remaining(request), timeout, sizeof timeout);   /* fits, and is never empty */
+    bool traced = belay_traceparent_format(ours, trace, sizeof trace) > 0;
+    snprintf(target, sizeof target, "/work?cache=0&db=0&rpc=%ld", j->call_ms[CALLS - 1]);
+    snprintf(headers, sizeof headers, "X-Client: %s\r\ngrpc-timeout: %s\r\n%s%s%s", client ? client : "-", timeout,
+             traced ? "traceparent: " : "", traced ? trace : "", traced ? "\r\n" : "");
+    return http_get(request, s->upstream, target, headers, to);
+}
+
 /* Three calls share one budget: what the first takes is gone for the others, and nobody has to count. */
-static void make_calls(belay_ctx request, job *j, http_answer *to) {
+static void make_calls(server *s, belay_ctx request, job *j, http_answer *to) {
     for (int i = 0; i < CALLS; i++) {
         j->reached = CALL_NAMES[i];
+        if (s->upstream != 0 && i == CALLS - 1) {
+            http_answer theirs;
+            if (call_upstream(s, request, j, &theirs) == 200) http_say(to, 200, "upstream: %.180s", theirs.text);
+            else *to = theirs;
+            return;
+        }
         if (belay_wait(request, BELAY_MS(j->call_ms[i])) != BELAY_TIMEOUT) {
             http_say_cause(to, request);
             return;
@@ -120,7 +171,7 @@ static void do_work(server *s, belay_ctx request, int fd, const http_request *r,
     j->reached = "body";
     if (read_body(request, fd, r, to) == 0) {
         watch_client(s, request, fd);
-        make_calls(request, j, to);
+        make_calls(s, request, j, to);
         (void)epoll_ctl(s->hangups, EPOLL_CTL_DEL, fd, NULL);
     }
     atomic_fetch_sub(&s->at_work, 1);
@@ -139,6 +190,7 @@ static const char *outcome(int status) {
     case 408:
     case 504: return "late";
     case HUNG_UP: return "hung-up";
+    case 502:
     case 503: return "unavailable";
     default: return "refused";
     }
@@ -149,9 +201,11 @@ static void log_request(belay_ctx request, const job *j, const http_answer *a) {
     belay_instant deadline;
     int64_t left = belay_deadline(request, &deadline) ? (deadline - belay_now()) / 1000000 : 0;
     const char *client = belay_value(request, &CLIENT);
-    printf("req=%" PRIuPTR " client=%s status=%d outcome=%s reached=%s left=%" PRId64 "ms cause=\"%s\"\n",
+    char trace[BELAY_TRACEPARENT_SIZE];
+    (void)belay_traceparent_format(belay_value(request, &TRACE), trace, sizeof trace);
+    printf("req=%" PRIuPTR " client=%s status=%d outcome=%s reached=%s left=%" PRId64 "ms cause=\"%s\" trace=%.32s\n",
            (uintptr_t)belay_value(request, &REQUEST_ID), client ? client : "-", a->status, outcome(a->status),
-           j->reached, left > 0 ? left : 0, a->status == 200 ? "" : a->text);
+           j->reached, left > 0 ? left : 0, a->status == 200 ? "" : a->text, *trace ? trace + 3 : "-");
 }
 
 /* A client's name as it may stand in a log: no blanks, no quotes, no control characters, not long. */
@@ -166,7 +220,7 @@ static char *log_name(const char *from) {
 
 /* The request that has been read, or refused with the answer in `a`: does it, logs it, answers it. */
 static void serve_request(server *s, int fd, const http_request *r, int refused, http_answer *a) {
-    job j = {.budget_ms = 100, .reached = "-"};
+    job j = {.budget = BELAY_MS(100), .budget_ms = 100, .reached = "-"};
     if (refused == 0) refused = parse_job(r, &j, a);
     bool asks_status = refused == 0 && strcmp(r->path, "/status") == 0;
 
@@ -176,7 +230,8 @@ static void serve_request(server *s, int fd, const http_request *r, int refused,
     /* The name belongs to its context and is freed with it; a number needs no freeing. */
     BELAY_SCOPED belay_ctx with_id = belay_with_value(s->serving, &REQUEST_ID, (void *)id, NULL);
     BELAY_SCOPED belay_ctx with_client = belay_with_value(with_id, &CLIENT, log_name(r->client), free);
-    BELAY_SCOPED belay_ctx request = belay_with_timeout_cause(with_client, BELAY_MS(j.budget_ms), 504, used_up);
+    BELAY_SCOPED belay_ctx with_trace = belay_with_value(with_client, &TRACE, trace_of(r), free);
+    BELAY_SCOPED belay_ctx request = belay_with_timeout_cause(with_trace, j.budget, 504, used_up);
 
     if (asks_status) report_status(s, a);
     else if (refused == 0) do_work(s, request, fd, r, &j, a);
@@ -245,6 +300,7 @@ static bool parse_options(server *s, int argc, char **argv) {
         {"--workers", &s->pool, 1, WORKERS_MAX},
         {"--grace-ms", &s->grace_ms, 0, MS_MAX},
         {"--read-ms", &s->read_ms, 1, MS_MAX},
+        {"--upstream", &s->upstream, 1, 65535},
     };
     for (int i = 1; i < argc; i += 2) {
         bool taken = false;
@@ -266,7 +322,7 @@ static int cannot_start(const char *what) {
 int main(int argc, char **argv) {
     static server s = {.pool = 32, .grace_ms = 500, .read_ms = 2000};
     if (!parse_options(&s, argc, argv)) {
-        fprintf(stderr, "usage: server [--port N] [--workers N] [--grace-ms N] [--read-ms N]\n");
+        fprintf(stderr, "usage: server [--port N] [--workers N] [--grace-ms N] [--read-ms N] [--upstream PORT]\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);   /* a line at a time, into a file too */

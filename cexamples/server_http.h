@@ -11,8 +11,11 @@
 
 #include <belay.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,13 +23,14 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 enum { HTTP_HEAD_MAX = 8192, HTTP_BODY_MAX = 65536, HTTP_GONE = -1 };
 
 typedef struct http_request {
     char head[HTTP_HEAD_MAX + 1];   /* cut into strings in place; the strings below point into it, NULL where absent */
     size_t head_length, received;
-    char *method, *path, *query, *host, *client, *budget, *length, *encoding;
+    char *method, *path, *query, *host, *client, *budget, *timeout, *trace, *length, *encoding;
     long body_length;
 } http_request;
 
@@ -186,6 +190,8 @@ static int parse_header(http_request *r, char *line, http_answer *to) {
         {"Host", &r->host},
         {"X-Client", &r->client},
         {"X-Budget-Ms", &r->budget},
+        {"grpc-timeout", &r->timeout},
+        {"traceparent", &r->trace},
         {"Content-Length", &r->length},
         {"Transfer-Encoding", &r->encoding},
     };
@@ -240,6 +246,7 @@ static const char *reason(int status) {
     case 411: return "Length Required";
     case 413: return "Content Too Large";
     case 431: return "Request Header Fields Too Large";
+    case 502: return "Bad Gateway";
     case 503: return "Service Unavailable";
     case 504: return "Gateway Timeout";
     case 505: return "HTTP Version Not Supported";
@@ -261,6 +268,56 @@ static void send_answer(belay_ctx ctx, int fd, const http_request *r, const http
     /* To close on bytes that nobody has read would reset the connection, and take the answer back. */
     shutdown(fd, SHUT_WR);
     while (receive(ctx, fd, bytes, sizeof bytes) > 0) continue;
+}
+
+/* --- Asking another server ------------------------------------------------------------------------------------ */
+
+/* A connection to a port of this machine; -1 if there is none to be had before the context ends. */
+static int connect_loopback(belay_ctx ctx, long port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int error = 0, fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0) return -1;
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) == 0
+        && (connect(fd, (struct sockaddr *)&address, sizeof address) == 0
+            || (errno == EINPROGRESS && wait_ready(ctx, fd, POLLOUT)
+                && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){sizeof error}) == 0 && error == 0))) {
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
+/* Takes an answer that has come apart. A server that says nonsense is one that cannot be asked. */
+static int parse_answer(char *bytes, http_answer *to) {
+    char *body = strstr(bytes, "\r\n\r\n");
+    char digits[4] = "";
+    if (body == NULL || strncmp(bytes, "HTTP/1.1 ", 9) != 0) return http_say(to, 502, "the rpc's answer is none");
+    snprintf(digits, sizeof digits, "%.3s", bytes + 9);
+    long status = parse_number(digits, -1, 599);
+    body += 4;
+    body[strcspn(body, "\r\n")] = '\0';
+    if (status < 200) return http_say(to, 502, "the rpc's answer is none");
+    return http_say(to, (int)status, "%s", body);
+}
+
+/* GET target from a server of this kind, with more header lines, each with its CRLF. The answer is the other server's;
+ * or 502 if that cannot be had; or the context's end, and then the connection is closed: so the other server hears that
+ * nobody waits any more. */
+static int http_get(belay_ctx ctx, long port, const char *target, const char *headers, http_answer *to) {
+    char bytes[2048];
+    size_t received = 0;
+    int fd = connect_loopback(ctx, port);
+    int length =
+        snprintf(bytes, sizeof bytes, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%ld\r\n%s\r\n", target, port, headers);
+    bool sent = fd >= 0 && length > 0 && (size_t)length < sizeof bytes && send_all(ctx, fd, bytes, (size_t)length);
+    for (ssize_t n = 1; sent && n > 0 && received < sizeof bytes - 1; received += n > 0 ? (size_t)n : 0) {
+        n = receive(ctx, fd, bytes + received, sizeof bytes - 1 - received);
+    }
+    if (fd >= 0) close(fd);
+    bytes[received] = '\0';
+    if (belay_is_done(ctx)) return http_say_cause(to, ctx);
+    return sent ? parse_answer(bytes, to) : http_say(to, 502, "the rpc's server cannot be reached");
 }
 
 #endif

@@ -48,8 +48,8 @@ static void *copy_of(const void *bytes, size_t size) {
     return copy == NULL ? NULL : memcpy(copy, bytes, size);
 }
 
-/* The request's context: what the caller's context said, under one of this machine's. The values' contexts may be closed
- * at once: whoever can see a value keeps it. A header that cannot be read is as none. */
+/* The request's context: what the caller's context said, under one of this machine's. The values' contexts may be
+ * closed at once: whoever can see a value keeps it. A header that cannot be read is as none. */
 static belay_ctx read_headers(belay_ctx serving, const headers *from) {
     belay_traceparent trace;
     bool traced = belay_traceparent_parse(from->traceparent, strlen(from->traceparent), &trace) == BELAY_OK;
