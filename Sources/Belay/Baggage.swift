@@ -39,7 +39,7 @@ extension Context {
         ///
         /// - Parameters:
         ///   - value: Ends at a NUL, if there is one in it.
-        ///   - key: A token of HTTP: letters, digits, ``!#$%&'*+-.^_`|~``.
+        ///   - key: A token of HTTP, such as `tenant` or `app.region`: no blanks, commas, semicolons, equals signs.
         /// - Returns: False, and nothing is changed, if the key is no token, or if the list would have more than 64
         ///   members or 8192 bytes, which is as much as others have to carry.
         @discardableResult

@@ -368,6 +368,23 @@ static void timers_run_and_are_destroyed() {
     CHECK(!refused && alive == 0 && refused.stop() == belay::stop_result::gone && !refused.reset(seconds(1)));
 }
 
+static void destructors_wait_for_running_timers() {
+    for (int stopped_before = 0; stopped_before < 2; stopped_before++) {
+        std::atomic<int> stage{0};
+        belay::context ctx = belay::background().with_cancel();
+        {
+            belay::timer often = ctx.every(microseconds(100), [&stage] {
+                stage = 1;
+                std::this_thread::sleep_for(milliseconds(10));
+                stage = 2;
+            });
+            eventually([&] { return stage == 1; });
+            if (stopped_before) CHECK(often.stop() != belay::stop_result::prevented || stage == 2);
+        }
+        CHECK(stage == 2);
+    }
+}
+
 static void a_timer_may_drop_itself() {
     std::atomic<int> calls{0}, done{0};
     belay::context ctx = belay::background().with_cancel();
@@ -443,6 +460,7 @@ int main() {
         {"a callback may drop its own registration", a_callback_may_drop_its_own_registration},
         {"callables of all kinds", callables_of_all_kinds},
         {"timers run and are destroyed", timers_run_and_are_destroyed},
+        {"destructors wait for running timers", destructors_wait_for_running_timers},
         {"a timer may drop itself", a_timer_may_drop_itself},
         {"timers end after their context", timers_end_after_their_context},
         {"races", races},
