@@ -65,6 +65,7 @@ static void every_so_often(belay_ctx ctx) {
 
 typedef struct heartbeat {
     belay_ctx request;
+    belay_timer timer;         /* written before the request ends, and read after that */
     belay_ctx done;            /* a latch */
     atomic_int after_the_end;  /* runs that found the request over */
 } heartbeat;
@@ -72,15 +73,18 @@ typedef struct heartbeat {
 static void beat_or_tidy(void *arg) {
     heartbeat *self = arg;
     if (!belay_is_done(self->request)) return;   /* here it would do its work */
+    (void)belay_timer_stop(self->timer);         /* if the end came in the middle of this run, one more would follow */
     atomic_fetch_add(&self->after_the_end, 1);
     belay_cancel(self->done);
 }
 
 static void a_last_time(belay_ctx ctx) {
     static heartbeat heart;
-    heart.request = belay_with_timeout(ctx, BELAY_MS(5));
+    heart.request = belay_with_cancel(ctx);
     heart.done = belay_with_cancel(ctx);
-    (void)belay_timer_every(heart.request, BELAY_MS(1), beat_or_tidy, &heart);
+    heart.timer = belay_timer_every(heart.request, BELAY_MS(1), beat_or_tidy, &heart);
+    (void)belay_wait(heart.request, BELAY_MS(5));
+    belay_cancel(heart.request);
     (void)belay_wait(heart.done, BELAY_FOREVER);
     CHECK(belay_is_done(heart.request), "the request is over, and a run was told: what hangs on `arg` is not lost");
     (void)belay_wait(ctx, BELAY_MS(5));
