@@ -59,7 +59,7 @@ static void every_so_often(belay_ctx ctx) {
     (void)belay_wait(work.done, BELAY_FOREVER);
     CHECK(belay_now() - start >= BELAY_MS(6), "three beats of 2 ms take 6 ms at least");
     belay_status answer = belay_timer_stop_wait(beat, BELAY_FOREVER);
-    CHECK(answer == BELAY_STOP_PREVENTED || answer == BELAY_STOP_GONE, "it beats until it is stopped; nothing runs now");
+    CHECK(answer == BELAY_STOP_PREVENTED || answer == BELAY_STOP_GONE, "it beats until it is stopped: nothing runs now");
     belay_close(work.done);
 }
 

@@ -364,8 +364,8 @@ belay_timer belay_timer_after(belay_ctx ctx, belay_duration delay, void (*fn)(vo
 
 /* Runs fn(arg) every `period`, first after one period, until it is stopped or the context ends: the first run that
  * begins after the end is the last. A run in the middle of which the end comes may see it too, before that last one: a
- * run that frees `arg` stops its timer. The times are the start plus whole periods: they do not drift. One run at a time:
- * times that pass while fn runs are skipped, not made up for. A period of 0 or less, or BELAY_FOREVER, is
+ * run that frees `arg` stops its timer. The times are the start plus whole periods: they do not drift. One run at a
+ * time: times that pass while fn runs are skipped, not made up for. A period of 0 or less, or BELAY_FOREVER, is
  * BELAY_EINVAL. */
 belay_timer belay_timer_every(belay_ctx ctx, belay_duration period, void (*fn)(void *arg), void *arg);
 
