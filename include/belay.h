@@ -385,7 +385,7 @@ belay_status belay_timer_stop(belay_timer timer);
 belay_status belay_timer_stop_wait(belay_timer timer, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * Foreign parents
+ * 9. Foreign parents
  *
  * Your framework has cancellation of its own: a flag, a GCancellable, a descriptor, a request object. Wrap it once, and
  * derive Belay's contexts from the wrapper. However many hang on it, the source sees one registration, one descriptor is
@@ -431,13 +431,7 @@ typedef struct belay_custom_ops {
 belay_ctx belay_custom(const belay_custom_ops *ops, void *self);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 9. Runtimes
- *
- * A runtime is what a family of contexts shares: a clock, the timers, who drives them, and where callbacks run. There is
- * a default one, which belay_background() belongs to and which you never see. Make others to keep parts of a program
- * apart, to live in an event loop without any thread of Belay's, or to test with a clock that you move yourself. A
- * context belongs to its parent's runtime. Contexts of all runtimes are the same kind of handle and mix freely.
- * 9. On the wire
+ * 10. On the wire
  *
  * What a context says, as text for another machine: the time left (an instant means nothing there), which trace the
  * work belongs to, and baggage. The header's names are yours to write and to look for; these functions read and write
@@ -516,7 +510,12 @@ ptrdiff_t belay_baggage_get(const char *text, size_t length, const char *key, ch
 ptrdiff_t belay_baggage_set(char *text, size_t size, const char *key, const char *value);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 10. Runtime
+ * 11. Runtimes
+ *
+ * A runtime is what a family of contexts shares: a clock, the timers, who drives them, and where callbacks run. There is
+ * a default one, which belay_background() belongs to and which you never see. Make others to keep parts of a program
+ * apart, to live in an event loop without any thread of Belay's, or to test with a clock that you move yourself. A
+ * context belongs to its parent's runtime. Contexts of all runtimes are the same kind of handle and mix freely.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Where belay_after_func and timer callbacks run. `submit` must arrange for run(task) to be called exactly once, on
@@ -627,7 +626,7 @@ typedef struct belay_sample { const char *name; uint64_t value; belay_status sta
 belay_status belay_metrics_read(belay_sample *samples, size_t n);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 11. Helpers
+ * 12. Helpers
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Closes a context when its variable goes out of scope (gcc, clang):
