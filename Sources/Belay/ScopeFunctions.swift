@@ -127,3 +127,23 @@ public nonisolated(nonsending) func withoutCancel<R: ~Copyable, E: Error>(
 ) async throws(E) -> R {
     try await Context.current.withoutCancel(body)
 }
+
+/// Runs `body` with a child of ``Context/current`` that carries an item of `pool`.
+///
+/// The same as `Context.current.withData`, which has the contract.
+@inlinable
+public func withData<Item: ~Copyable & Sendable, R: ~Copyable, E: Error>(
+    in pool: RequestDataPool<Item>,
+    _ body: (Context, borrowing RequestData<Item>) throws(E) -> R
+) throws(E) -> R {
+    try Context.current.withData(in: pool, body)
+}
+
+/// The `async` form: `Context.current.withData`, on the caller's actor.
+@inlinable
+public nonisolated(nonsending) func withData<Item: ~Copyable & Sendable, R: ~Copyable, E: Error>(
+    in pool: RequestDataPool<Item>,
+    _ body: nonisolated(nonsending) (Context, borrowing RequestData<Item>) async throws(E) -> R
+) async throws(E) -> R {
+    try await Context.current.withData(in: pool, body)
+}

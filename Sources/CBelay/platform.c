@@ -3,13 +3,22 @@
 #include "platform.h"
 
 #include <signal.h>
+#include <stdio.h>
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#endif
+#endif
 
 _Alignas(128) unsigned char belaycore_region_storage[BELAYCORE_REGIONS][BELAYCORE_REGION_BYTES];
 _Alignas(128) unsigned char belaycore_shard_storage[BELAYCORE_SHARDS][BELAYCORE_SHARD_BYTES];
 _Alignas(128) unsigned char belaycore_global_storage[BELAYCORE_GLOBAL_BYTES];
 _Alignas(128) unsigned char belaycore_standard_runtime[BELAYCORE_RUNTIME_BYTES];
 void *belaycore_runtimes[BELAYCORE_RUNTIMES];
+_Alignas(128) unsigned char belaycore_pool_storage[BELAYCORE_POOLS][BELAYCORE_POOL_BYTES];
 __thread void *belaycore_thread_record __attribute__((tls_model("initial-exec")));
+void *belaycore_no_magazines[BELAYCORE_POOLS];
+__thread void *belaycore_thread_magazines __attribute__((tls_model("initial-exec"))) = (void *)belaycore_no_magazines;
 __thread int32_t belaycore_thread_status __attribute__((tls_model("initial-exec")));
 
 struct start {
@@ -57,3 +66,46 @@ int belaycore_watch_thread_exit(void *record) {
 }
 
 int belaycore_watch_fork(void) { return pthread_atfork(NULL, NULL, belaycore_forked_child); }
+
+/* Weak: they are there if the program that we are in was built with the address sanitizer. */
+void __asan_poison_memory_region(void const volatile *p, size_t bytes) __attribute__((weak));
+void __asan_unpoison_memory_region(void const volatile *p, size_t bytes) __attribute__((weak));
+
+void belaycore_poison(void *p, size_t bytes) {
+#ifdef VALGRIND_MAKE_MEM_NOACCESS
+    VALGRIND_MAKE_MEM_NOACCESS(p, bytes);
+#endif
+    if (__asan_poison_memory_region != NULL) __asan_poison_memory_region(p, bytes);
+}
+
+void belaycore_unpoison(void *p, size_t bytes) {
+    if (__asan_unpoison_memory_region != NULL) __asan_unpoison_memory_region(p, bytes);
+#ifdef VALGRIND_MAKE_MEM_DEFINED
+    VALGRIND_MAKE_MEM_DEFINED(p, bytes);
+#endif
+}
+
+void belaycore_item_overwritten(const char *pool, void *item, size_t offset, int found) {
+    char text[512];
+    int length = snprintf(text, sizeof text,
+                          "belay: pool '%s': item %p was written to after it had been given back (byte %zu is 0x%02x, "
+                          "not 0xdb). Somebody kept a pointer to it beyond belay_pool_put, or beyond the close of the "
+                          "last context that could see it. To find the writer, run this under valgrind or build it "
+                          "with -fsanitize=address: both stop at the write itself.\n",
+                          pool[0] != 0 ? pool : "(no name)", item, offset, found);
+    ssize_t done = write(STDERR_FILENO, text, length < (int)sizeof text ? (size_t)length : sizeof text - 1);
+    (void)done;
+    abort();
+}
+
+void belaycore_barrier_by_page(void) {
+    int saved = errno;
+    size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
+    char *page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page != MAP_FAILED) {
+        *(volatile char *)page = 1; /* there is something to flush only once it is mapped */
+        mprotect(page, bytes, PROT_NONE);
+        munmap(page, bytes);
+    }
+    errno = saved;
+}

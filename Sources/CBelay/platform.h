@@ -13,11 +13,13 @@
 #endif
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -36,9 +38,12 @@
 #define BELAYCORE_RUNTIME_BYTES 640
 #define BELAYCORE_SHARDS 8
 #define BELAYCORE_SHARD_BYTES (20 * 1024)
+#define BELAYCORE_POOLS 256
+#define BELAYCORE_POOL_BYTES 1024
 extern BELAYCORE_HIDDEN unsigned char belaycore_region_storage[BELAYCORE_REGIONS][BELAYCORE_REGION_BYTES];
 extern BELAYCORE_HIDDEN unsigned char belaycore_shard_storage[BELAYCORE_SHARDS][BELAYCORE_SHARD_BYTES];
 extern BELAYCORE_HIDDEN unsigned char belaycore_global_storage[BELAYCORE_GLOBAL_BYTES];
+extern BELAYCORE_HIDDEN unsigned char belaycore_pool_storage[BELAYCORE_POOLS][BELAYCORE_POOL_BYTES];
 
 static inline void *belaycore_region(uint32_t i) { return belaycore_region_storage[i]; }
 static inline void *belaycore_shard(uint32_t i) { return belaycore_shard_storage[i]; }
@@ -52,11 +57,19 @@ static inline void belaycore_set_runtime(uint32_t i, void *runtime) {
     __atomic_store_n(&belaycore_runtimes[i], runtime, __ATOMIC_RELEASE);
 }
 static inline void *belaycore_globals(void) { return belaycore_global_storage; }
+static inline void *belaycore_pool(uint32_t i) { return belaycore_pool_storage[i]; }
+extern BELAYCORE_HIDDEN void *belaycore_no_magazines[BELAYCORE_POOLS];
 
 /* The calling thread's record, NULL before its first use. Initial-exec: one instruction in the shared library too. */
 extern BELAYCORE_HIDDEN __thread void *belaycore_thread_record __attribute__((tls_model("initial-exec")));
 static inline void *belaycore_thread(void) { return belaycore_thread_record; }
 static inline void belaycore_set_thread(void *record) { belaycore_thread_record = record; }
+/* Its table of pool magazines; before it has one, a table that is empty and stays so, which spares a test. */
+extern BELAYCORE_HIDDEN __thread void *belaycore_thread_magazines __attribute__((tls_model("initial-exec")));
+static inline void *belaycore_magazines(void) { return belaycore_thread_magazines; }
+static inline void belaycore_set_magazines(void *table) {
+    belaycore_thread_magazines = table != NULL ? table : (void *)belaycore_no_magazines;
+}
 extern BELAYCORE_HIDDEN __thread int32_t belaycore_thread_status __attribute__((tls_model("initial-exec")));
 static inline int32_t belaycore_last_status(void) { return belaycore_thread_status; }
 static inline void belaycore_set_last_status(int32_t status) { belaycore_thread_status = status; }
@@ -109,6 +122,43 @@ static inline void *belaycore_allocate(size_t bytes) {
     void *p = NULL;
     return posix_memalign(&p, 128, bytes) == 0 ? p : NULL;
 }
+
+/* Memory for the items of a pool. `alignment` is a power of two, at least that of a pointer. */
+static inline void *belaycore_allocate_aligned(size_t alignment, size_t bytes) {
+    void *p = NULL;
+    int saved = errno, error = posix_memalign(&p, alignment, bytes);
+    errno = saved;
+    return error == 0 ? p : NULL;
+}
+static inline void belaycore_free(void *p) { free(p); }
+static inline void belaycore_fill(void *p, int byte, size_t bytes) { memset(p, byte, bytes); }
+static inline void belaycore_copy(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
+
+/* Tells the checking tool that the program runs under, if any, whether these bytes may be touched: a program that is
+ * built with the address sanitizer, valgrind's memcheck. */
+BELAYCORE_HIDDEN void belaycore_poison(void *p, size_t bytes);
+BELAYCORE_HIDDEN void belaycore_unpoison(void *p, size_t bytes);
+/* Says that somebody wrote to an item of a pool that he had given back, and aborts. */
+_Noreturn BELAYCORE_HIDDEN void belaycore_item_overwritten(const char *pool, void *item, size_t offset, int found);
+
+/* The two halves of a Dekker handshake of which one side is to cost nothing. The quick side only keeps the compiler
+ * from moving its load before its store. The slow side makes every running thread of the process execute a full barrier:
+ * membarrier(2), for which the process registers once. False if the kernel has none, or will not let us. */
+static inline void belaycore_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
+static inline int belaycore_membarrier(int command) {
+    int saved = errno;
+    long result = syscall(SYS_membarrier, command, 0, 0);
+    errno = saved;
+    return result == 0;
+}
+static inline int belaycore_register_membarrier(void) {
+    return belaycore_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
+           belaycore_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+}
+static inline int belaycore_barrier_everywhere(void) { return belaycore_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED); }
+/* For the case that the system call is taken away after it was registered (a sandbox that starts late): to make a page
+ * less accessible the kernel must interrupt every processor that runs a thread of the process. */
+BELAYCORE_HIDDEN void belaycore_barrier_by_page(void);
 
 /* Threads. `name` is a constant of at most 15 characters. The last two functions are the core's, called from here. */
 typedef void (*belaycore_entry)(void *argument);

@@ -20,6 +20,10 @@ import Testing
         #expect(MemoryLayout<Globals>.size <= Int(BELAYCORE_GLOBAL_BYTES))
         #expect(MemoryLayout<Runtime>.size <= Int(BELAYCORE_RUNTIME_BYTES))
         #expect(Int(BELAYCORE_RUNTIME_BYTES) % 128 == 0)
+        #expect(MemoryLayout<Pool>.size <= Pool.nameOffset)
+        #expect(Pool.nameOffset + Pool.nameBytes <= Pool.depotOffset)
+        #expect(Pool.depotOffset + PoolDepot.slots * 8 <= Int(BELAYCORE_POOL_BYTES))
+        #expect(MemoryLayout<PoolMagazine>.size <= PoolMagazine.bytes)
         #expect(Wheel.byteCount + 128 <= Int(BELAYCORE_SHARD_BYTES))
     }
 

@@ -244,12 +244,30 @@ static void values_come_from_the_source(void) {
     CHECK(belay_value(above, &theirs) == NULL);
     belay_ctx apart = belay_without_cancel(child);
     CHECK(belay_value(apart, &theirs) == source);
+    belay_pool pool = belay_pool_new(&(belay_pool_desc){.size = sizeof(belay_pool_desc), .item_size = 8});
+    CHECK(belay_data(child, pool) == NULL);
     belay_ctx all[] = {none, nearer, child, wrapper, first, hidden, above};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) check_close(all[i]);
     CHECK_IS(source->dropped, 0);
+    CHECK_IS(belay_pool_free(pool), BELAY_OK);
     check_close(apart);
     source_free(source);
     source_free(outer);
+}
+
+static void data_above_is_found(void) {
+    static const belay_custom_ops with_values = {.size = sizeof with_values, .inner = inner, .value = value, .err = err, .drop = drop};
+    belay_pool pool = belay_pool_new(&(belay_pool_desc){.size = sizeof(belay_pool_desc), .item_size = 8});
+    struct source *source = source_new();
+    void *data = NULL;
+    source->inner = belay_with_data(belay_background(), pool, &data);
+    belay_ctx wrapper = belay_custom(&with_values, source), child = belay_with_cancel(wrapper);
+    CHECK(data != NULL && belay_data(child, pool) == data);
+    check_close(source->inner);
+    check_close(wrapper);
+    check_close(child);
+    source_free(source);
+    CHECK_IS(belay_pool_free(pool), BELAY_OK);
 }
 
 static void one_registration_for_all(void) {
@@ -419,6 +437,7 @@ int main(void) {
     const struct check_test tests[] = {
         TEST(the_end_arrives), TEST(waits_end), TEST(ended_before), TEST(it_can_end_by_itself), TEST(deadlines),
         TEST(an_inner_context_is_the_fast_path), TEST(an_inner_context_with_more), TEST(values_come_from_the_source),
+        TEST(data_above_is_found),
         TEST(one_registration_for_all), TEST(bad_ones), TEST(in_the_hosts_loop), TEST(random_trees), TEST(contention),
     };
     RUN_TESTS(tests, "");

@@ -10,6 +10,7 @@ static belay_ctx ctx, child_ctx;
 static belay_reg reg;
 static belay_timer timer;
 static belay_runtime runtime;
+static belay_pool pool;
 static const belay_key key = {"key"};
 static atomic_bool over;
 
@@ -57,6 +58,11 @@ static void start_again_in_the_child(void) {
     CHECK_IS(belay_stop(reg), BELAY_STOP_GONE);
     CHECK_IS(belay_timer_stop(timer), BELAY_STOP_GONE);
     CHECK_IS(belay_runtime_poll(old, 0), BELAY_ESTALE);
+    CHECK(belay_pool_get(pool) == NULL);
+    CHECK_IS(belay_last_status(), BELAY_ESTALE);
+    belay_pool fresh = belay_pool_new(&(belay_pool_desc){.size = sizeof(belay_pool_desc), .item_size = 100});
+    CHECK_IS(belay_pool_put(fresh, belay_pool_get(fresh)), BELAY_OK);
+    CHECK_IS(belay_pool_free(fresh), BELAY_OK);
     for (int round = 0; round < 3; round++) {
         belay_ctx parent = belay_with_timeout(belay_background(), BELAY_MS(2)), all[200];
         atomic_int ran = 0, timed = 0;
@@ -100,8 +106,11 @@ static void make_some(void) {
     reg = belay_after_func(child_ctx, check_ignore, NULL);
     timer = belay_timer_after(ctx, BELAY_SEC(1000), check_ignore, NULL);
     runtime = belay_runtime_new(NULL);
+    pool = belay_pool_new(&(belay_pool_desc){.size = sizeof(belay_pool_desc), .item_size = 100});
+    CHECK_IS(belay_pool_put(pool, belay_pool_get(pool)), BELAY_OK);
 }
 static void close_some(void) {
+    CHECK_IS(belay_pool_free(pool), BELAY_OK);
     CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
     check_live(child_ctx);
     CHECK_IS(belay_stop(reg), BELAY_STOP_PREVENTED);

@@ -120,9 +120,11 @@ enum KeyTrie {
 }
 
 extension UnsafeMutablePointer where Pointee == ValueNode {
-    /// The node goes: its trie cells, and its value, whose drop function runs here.
+    /// The node goes: its trie cells, and its value, whose drop function runs here, or which goes back to its pool.
     func dropValue() {
-        KeyTrie.free(pointee.trie.get(), key: pointee.key.get())
+        let key = pointee.key.get()
+        KeyTrie.free(pointee.trie.get(), key: key)
+        if RequestData.isPoolKey(key) { return RequestData.giveBack(pointee.value.get(), key: key) }
         guard let drop = UnsafeRawPointer(bitPattern: UInt(pointee.drop.get())) else { return }
         let call = unsafeBitCast(drop, to: (@convention(c) (UnsafeMutableRawPointer?) -> Void).self)
         call(UnsafeMutableRawPointer(bitPattern: UInt(pointee.value.get())))

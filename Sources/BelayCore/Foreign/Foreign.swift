@@ -228,11 +228,13 @@ enum ForeignValues {
         while true {
             if let found = KeyTrie.findNode(key, from: nearest) { return found.pointee.value.get() }
             guard let source = KeyTrie.findNode(Foreign.key, from: nearest) else { return 0 }
+            nearest = node(source.pointee.parent.get()).pointee.values.get()
+            // Its owner knows nothing of our pools.
+            if RequestData.isPoolKey(key) { continue }
             let record = UInt32(truncatingIfNeeded: source.pointee.value.get())
             let asked = UnsafePointer<belay_key>(bitPattern: UInt(key))
             let answer = Foreign.operations(record).pointee.value?(Foreign.me(record), asked)
             if let answer { return UInt64(UInt(bitPattern: answer)) }
-            nearest = node(source.pointee.parent.get()).pointee.values.get()
         }
     }
 }

@@ -33,6 +33,13 @@ struct Globals: ~Copyable {
     private let foreignPolled: Atomic<UInt32>
     /// Guards the making and freeing of runtimes.
     let runtimesLock: Lock
+    /// Guards what follows: indices of pools that were given out so far, and the first of those that are free again.
+    let poolLock: Lock
+    let poolCount: Atomic<UInt32>
+    let freePool: Atomic<UInt32>
+    /// Whether the system has no barrier for all threads, so that owners of magazines must do it themselves; 0 is not
+    /// known yet, 1 is no, 2 is yes.
+    let poolsFenced: Atomic<UInt32>
 
     @inline(__always) static var pointer: UnsafeMutablePointer<Globals> {
         belaycore_globals().unsafelyUnwrapped.assumingMemoryBound(to: Globals.self)
@@ -82,6 +89,14 @@ struct Globals: ~Copyable {
     borrowing func limitMemory(_ bytes: UInt64) { memoryLimit.set(bytes) }
     borrowing func arenaBytes() -> UInt64 { memoryUsed.get() }
 
+    /// In the child of a fork: all records of pools are free again.
+    borrowing func forgetPools() {
+        poolLock.reset()
+        poolCount.set(0)
+        freePool.set(0)
+        poolsFenced.set(0)
+    }
+
     /// The other half of `markForked`, at the end of a restart.
     borrowing func startOver(memoryUsed used: UInt64) {
         setupLock.reset()
@@ -98,6 +113,7 @@ struct Globals: ~Copyable {
     borrowing func markForked() {
         forkedFlag.set(1)
         for index in 0..<Region.count { Region.region(index).pointee.limit.set(0) }
+        for index in 1..<Pool.count { Pool.at(index).pointee.makeStale() }
     }
 }
 

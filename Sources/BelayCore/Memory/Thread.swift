@@ -17,6 +17,8 @@ struct Thread: ~Copyable {
     /// What merged contexts that have gone still hold, and whether the thread is about to let go of it. See `Links`.
     var links: UInt32 = 0
     var isLettingGo = false
+    /// The table of its pool magazines; 0 until it uses a pool. See `PoolMagazine`.
+    let poolMagazines = Atomic<UInt>(0)
     /// The next of all records (for sums), and of those that no thread has (for reuse; under `Globals.threadLock`).
     private let nextRecord: UInt
     private let nextIdle = Atomic<UInt>(0)
@@ -57,6 +59,7 @@ struct Thread: ~Copyable {
         globals.pointee.threadLock.unlock()
         if let record {
             belaycore_set_thread(record)
+            belaycore_set_magazines(UnsafeMutableRawPointer(bitPattern: record.pointee.poolMagazines.get()))
             // Without the hook the record would only stay with its dead thread: a loss of memory, not of safety.
             _ = belaycore_watch_thread_exit(record)
         }
@@ -67,9 +70,12 @@ struct Thread: ~Copyable {
     /// destructor call in here again, the thread gets another record and this runs once more.
     fileprivate static func retire(_ record: UnsafeMutablePointer<Thread>) {
         belaycore_set_thread(nil)
+        belaycore_set_magazines(nil)
         // A callback that left by pthread_exit never came back to take its frame off.
         record.pointee.running = 0
         if Globals.pointer.pointee.forked { return }
+        // First, because it may run drop functions, which may do anything: then the thread gets a record again.
+        record.emptyPoolMagazines()
         record.pointee.contexts.empty(Region.contexts.pointee)
         record.pointee.tasks.empty(Region.tasks.pointee)
         record.pointee.records.empty(Region.records.pointee)

@@ -37,6 +37,10 @@ enum Metric {
         if name.equals("/custom/callback:contexts") { return globals.pointee.foreignCount(.callback) }
         if name.equals("/custom/descriptor:contexts") { return globals.pointee.foreignCount(.descriptor) }
         if name.equals("/custom/polled:contexts") { return globals.pointee.foreignCount(.polled) }
+        if name.equals("/pool/live:items") { return PoolCounts.read().live }
+        if name.equals("/pool/idle:items") { return PoolCounts.read().idle }
+        if name.equals("/pool/hits:gets") { return PoolCounts.read().hits }
+        if name.equals("/pool/misses:gets") { return PoolCounts.read().misses }
         return nil
     }
 }

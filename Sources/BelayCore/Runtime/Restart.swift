@@ -19,6 +19,7 @@ private enum Restart {
     static func run() {
         closeDescriptors()
         Thread.startOver()
+        Pool.startOver()
         var used: UInt64 = 0
         for index in 0..<Region.count {
             let region = Region.region(index)

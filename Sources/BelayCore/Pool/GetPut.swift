@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+extension Handle {
+    @inline(__always) init(_ pool: belay_pool) { bits = pool.bits }
+
+    // MARK: get
+
+    /// An item of the pool; nil and the last status on failure.
+    @inline(__always) func getItem() -> UnsafeMutableRawPointer? {
+        if let magazine = PoolMagazine.own(poolIndex), magazine.enter(Pool.at(poolIndex), expecting: self) {
+            let item = magazine.take()
+            if item != 0 {
+                magazine.countGet()
+                magazine.leave()
+                PoolItem.tag(item).pointee.set(bits)
+                return PoolItem.memory(item)
+            }
+            magazine.leave()
+        }
+        return getItemSlowly()
+    }
+
+    /// The stock of this thread is used up, or the pool is checked, fenced, being stolen from, or none.
+    @inline(never) private func getItemSlowly() -> UnsafeMutableRawPointer? {
+        let status = poolStatus()
+        if status != BELAY_OK { return failGet(status) }
+        let pool = Pool.at(index)
+        guard let magazine = Thread.current?.makePoolMagazine(index) else { return failGet(BELAY_ENOMEM) }
+        guard magazine.enterSlowly(pool, self) else { return failGet(poolStatus()) }
+        var item = magazine.take()
+        if item == 0 {
+            magazine.refill(pool)
+            item = magazine.take()
+        }
+        if item != 0 {
+            magazine.leave()
+            return handOut(item, pool, magazine)
+        }
+        let mayMake = pool.reserveItem()
+        // The new item's reference, or one for the time we look elsewhere. The pool is open, so this is not from 0.
+        pool.pointee.references.wrappingAdd(1, ordering: .relaxed)
+        magazine.leave()
+        return mayMake ? makeItem(pool, magazine) : stealItem(pool, magazine)
+    }
+
+    private func makeItem(_ pool: PoolPointer, _ magazine: PoolMagazinePointer) -> UnsafeMutableRawPointer? {
+        let item = pool.makeItem(self)
+        if item == 0 { return failGet(BELAY_ENOMEM) }
+        magazine.countMiss()
+        magazine.countGet()
+        return PoolItem.memory(item)
+    }
+
+    private func stealItem(_ pool: PoolPointer, _ magazine: PoolMagazinePointer) -> UnsafeMutableRawPointer? {
+        switch pool.steal(for: magazine, self) {
+        case .item(let item):
+            pool.unreference()
+            return handOut(item, pool, magazine)
+        case .room: return makeItem(pool, magazine)
+        case .nothing:
+            pool.unreference()
+            return failGet(BELAY_ENOMEM)
+        case .stale:
+            pool.unreference()
+            return failGet(poolStatus())
+        }
+    }
+
+    private func handOut(_ item: UInt, _ pool: PoolPointer, _ magazine: PoolMagazinePointer) -> UnsafeMutableRawPointer
+    {
+        if pool.isChecked { pool.uncover(item) }
+        magazine.countGet()
+        PoolItem.tag(item).pointee.set(bits)
+        return PoolItem.memory(item)
+    }
+
+    private func failGet(_ status: belay_status) -> UnsafeMutableRawPointer? {
+        LastStatus.set(status)
+        return nil
+    }
+
+    // MARK: put
+
+    /// Gives an item back.
+    @inline(__always) func putItem(_ memory: UnsafeMutableRawPointer?) -> belay_status {
+        guard let memory, bits != 0 else { return refusePut() }
+        let pool = Pool.at(poolIndex)
+        let item = UInt(bitPattern: memory)
+        guard pool.pointee.state.get() == bits, PoolItem.tag(item).pointee.get() == bits else {
+            return putItemSlowly(item)
+        }
+        // The item is in use, so it keeps the pool's record as it is.
+        pool.resetItem(item)
+        return stowItem(item)
+    }
+
+    @inline(__always) private func stowItem(_ item: UInt) -> belay_status {
+        PoolItem.tag(item).pointee.set(PoolItem.free)
+        let pool = Pool.at(poolIndex)
+        if let magazine = PoolMagazine.own(poolIndex), magazine.enter(pool, expecting: self) {
+            let isKept = magazine.give(item, pool)
+            magazine.leave()
+            if isKept { return BELAY_OK }
+        }
+        return keepItem(item, pool)
+    }
+
+    @inline(never) private func refusePut() -> belay_status {
+        let status = poolStatus()
+        return status == BELAY_OK ? BELAY_EINVAL : status
+    }
+
+    /// The pool is checked, fenced, being stolen from, freed, or none; or the item is not one of its own in use.
+    @inline(never) private func putItemSlowly(_ item: UInt) -> belay_status {
+        let status = poolStatus()
+        let pool = Pool.at(poolIndex)
+        if status == BELAY_ESTALE {
+            // A pool that was freed takes its items back all the same. Of one that has none left nothing may be read.
+            let state = pool.pointee.state.load(ordering: .acquiring)
+            let isLast = state >> Handle.kindShift == (generation &+ 1) << (Handle.generationShift - Handle.kindShift)
+            if !isLast || pool.pointee.references.load(ordering: .acquiring) == 0 { return status }
+        } else if status != BELAY_OK {
+            return status
+        }
+        if PoolItem.tag(item).pointee.get() != bits { return status == BELAY_OK ? BELAY_EINVAL : status }
+        pool.resetItem(item)
+        PoolItem.tag(item).pointee.set(PoolItem.free)
+        return keepItem(item, pool)
+    }
+
+    /// Puts an item that was reset where the next get finds it, or releases it: the pool was freed, or is full.
+    @inline(never) private func keepItem(_ item: UInt, _ pool: PoolPointer) -> belay_status {
+        if pool.isChecked { pool.cover(item) }
+        guard let magazine = Thread.current?.makePoolMagazine(poolIndex), magazine.enterSlowly(pool, self) else {
+            pool.releaseItem(item)
+            return BELAY_OK
+        }
+        var rest = PoolList()
+        if !magazine.give(item, pool) {
+            magazine.makeRoom(pool, &rest)
+            _ = magazine.give(item, pool)
+        }
+        magazine.leave()
+        pool.release(rest)
+        return BELAY_OK
+    }
+}
+
+@_cdecl("belay_pool_get") @implementation
+public func belay_pool_get(_ pool: belay_pool) -> UnsafeMutableRawPointer? { Handle(pool).getItem() }
+
+@_cdecl("belay_pool_put") @implementation
+public func belay_pool_put(_ pool: belay_pool, _ item: UnsafeMutableRawPointer?) -> belay_status {
+    Handle(pool).putItem(item)
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Synchronization
+
+/// Items of pools on contexts: values whose key stands for the pool, and whose drop gives the item back.
+enum RequestData {
+    /// No address of a belay_key has this bit, and no pool's handle (`Pool.lastGeneration`).
+    private static let poolBit: UInt64 = 1 << 63
+
+    @inline(__always) static func key(_ pool: Handle) -> UInt64 { pool.bits | poolBit }
+    @inline(__always) static func isPoolKey(_ key: UInt64) -> Bool { key & poolBit != 0 }
+
+    /// Nobody can see the item any more. If the user gave it back himself, this finds that out and does nothing.
+    @inline(never) static func giveBack(_ item: UInt64, key: UInt64) {
+        _ = Handle(bits: key & ~poolBit).putItem(UnsafeMutableRawPointer(bitPattern: UInt(item)))
+    }
+}
+
+@_cdecl("belay_with_data") @implementation
+public func belay_with_data(
+    _ parent: belay_ctx, _ pool: belay_pool, _ data: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
+) -> belay_ctx {
+    data?.pointee = nil
+    // The parent first: where that fails no item is made for nothing.
+    guard let above = Parentage.join(parent) else { return belay_ctx() }
+    let handle = Handle(pool)
+    guard let item = handle.getItem() else { return above.leave(belay_last_status()) }
+    let born = deriveValue(
+        above, kind: Kind.value, key: RequestData.key(handle), value: UInt64(UInt(bitPattern: item)), drop: 0)
+    if born.bits == 0 {
+        _ = handle.putItem(item)
+    } else {
+        data?.pointee = item
+    }
+    return born
+}
+
+@_cdecl("belay_data") @implementation
+public func belay_data(_ ctx: belay_ctx, _ pool: belay_pool) -> UnsafeMutableRawPointer? {
+    let handle = Handle(pool)
+    let context = Handle(ctx)
+    guard handle.kind == Kind.pool, let found = context.find() else { return noData(context, handle) }
+    let item = KeyTrie.find(RequestData.key(handle), from: found.node.pointee.values.get())
+    // LoadLoad: had the chain been recycled under us, the generation would have moved on before.
+    atomicMemoryFence(ordering: .acquiring)
+    guard item != 0, context.matches(found.node.pointee.state.get()) else { return noData(context, handle) }
+    return UnsafeMutableRawPointer(bitPattern: UInt(item))
+}
+
+/// That a context carries no item of this pool is an answer. That there is no such context, or no such pool, is a failure.
+@inline(never) private func noData(_ ctx: Handle, _ pool: Handle) -> UnsafeMutableRawPointer? {
+    let status = pool.poolStatus()
+    if status == BELAY_OK && Globals.pointer.pointee.haveForeignValues.get() != 0 {
+        // It may stand above a foreign parent that answers for values.
+        let item = ForeignValues.find(RequestData.key(pool), ctx)
+        if item != 0 { return UnsafeMutableRawPointer(bitPattern: UInt(item)) }
+    }
+    if status != BELAY_OK {
+        LastStatus.set(status)
+    } else if ctx.find() == nil {
+        let status = ctx.absent()
+        if status != BELAY_OK { LastStatus.set(status) }
+    }
+    return nil
+}
