@@ -11,7 +11,8 @@
  * much is going on. This is the tree of contexts; what ends one ends all that hangs below it:
  *
  *     serving                      ends when the grace period after SIGTERM is over: 503, "shutting down"
- *     ├── accepting                ends at SIGTERM itself: no new work
+ *     ├── accepting                ends with SIGTERM or SIGINT: no new work
+ *     ├── grace                    ends with the second one: then the grace period is over at once
  *     │   └── arrival              one for each connection: 408 if its request is not here in time
  *     └── request id ── client …   values, for the log and for whom we ask
  *         └── request              the budget: 504 when it is used up, 499 when the client hangs up
@@ -270,13 +271,23 @@ static void *work_till_drained(void *arg) {
     return NULL;
 }
 
-/* New work is refused at once; old work gets the grace period, and then the same news. */
+static const int STOP[] = {SIGTERM, SIGINT};
+
+/* New work is refused at once; old work gets the grace period, or what a second signal leaves of it, and then the same
+ * news. */
 static void drain(server *s) {
-    printf("draining: %d at work, %ld ms of grace\n", atomic_load(&s->at_work), s->grace_ms);
-    belay_cancel_cause(s->accepting, 503, "shutting down");
+    belay_cause why;
+    (void)belay_cause_of(s->accepting, &why);
+    BELAY_SCOPED belay_ctx grace = belay_notify_signals(s->serving, STOP, 2);
+    printf("draining: %d at work, %ld ms of grace; %s\n", atomic_load(&s->at_work), s->grace_ms, why.message);
     shutdown(s->listener, SHUT_RDWR);   /* connections are refused now. Not close(): a worker may be about to accept */
-    if (belay_wait(s->all_home, BELAY_MS(s->grace_ms)) != BELAY_TIMEOUT) return;
-    printf("grace is over: %d at work\n", atomic_load(&s->at_work));
+    belay_ctx either[] = {s->all_home, grace};
+    size_t first = 0;
+    bool cut_short = belay_wait_any(either, 2, BELAY_MS(s->grace_ms), &first) != BELAY_TIMEOUT;
+    if (cut_short && first == 0) return;
+    (void)belay_cause_of(grace, &why);
+    printf("grace is over: %d at work%s%s\n", atomic_load(&s->at_work), cut_short ? "; " : "",
+           cut_short ? why.message : "");
     belay_cancel_cause(s->serving, 503, "shutting down");
 }
 
@@ -327,16 +338,10 @@ int main(int argc, char **argv) {
     }
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);   /* a line at a time, into a file too */
 
-    /* Blocked before there is a second thread, so that all threads block them and only sigwait() takes them. */
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &stop, NULL);
     signal(SIGPIPE, SIG_IGN);
 
     s.serving = belay_with_cancel(belay_background());
-    s.accepting = belay_with_cancel(s.serving);
+    s.accepting = belay_notify_signals(s.serving, STOP, 2);
     s.all_home = belay_with_cancel(belay_background());
     s.hangups = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event home = {.events = EPOLLIN, .data.u64 = 0};
@@ -352,9 +357,7 @@ int main(int argc, char **argv) {
     if (started == 0) return cannot_start("pthread_create");
     atomic_fetch_sub(&s.workers, (int)s.pool - started);
 
-    int which;
-    sigwait(&stop, &which);
-    pthread_sigmask(SIG_UNBLOCK, &stop, NULL);   /* a second signal does not ask any more */
+    (void)belay_wait(s.accepting, BELAY_FOREVER);   /* until a signal says so */
     drain(&s);
     for (int i = 0; i < started; i++) pthread_join(workers[i], NULL);
     pthread_join(watcher, NULL);

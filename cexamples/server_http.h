@@ -48,8 +48,8 @@ __attribute__((format(printf, 3, 4))) static int http_say(http_answer *to, int s
     return status;
 }
 
-/* Answers work whose context has ended with its cause. Our own causes carry a status of HTTP; the library's (a context
- * that could not be made for want of memory) do not, and mean that there is more to do than the server can. */
+/* Answers work whose context has ended with its cause. Our own causes carry a status of HTTP; the library's (a signal; a
+ * context that could not be made for want of memory) do not, and mean that the server cannot serve now. */
 static int http_say_cause(http_answer *to, belay_ctx ended) {
     belay_cause why = {.code = 500, .message = "the connection cannot be waited for"};
     (void)belay_cause_of(ended, &why);

@@ -36,11 +36,13 @@
  *   Threads    Any function may be called on any thread, on any handle, at any time, also after the handle's close.
  *   Handles    A handle whose context is closed is stale: it reads as done, and calls answer BELAY_ESTALE. A handle
  *              that never was one ({0}, random bits, another kind of handle) reads as done with BELAY_EINVAL.
- *   Blocking   Nothing blocks but belay_wait, belay_wait_any, belay_stop_wait and belay_timer_stop_wait. Internal locks
- *              are held for short, bounded work and never while your code runs.
+ *   Blocking   Nothing blocks but belay_wait, belay_wait_any, belay_stop_wait, belay_timer_stop_wait, belay_group_go,
+ *              belay_group_wait and belay_runtime_free. Internal locks are held for short, bounded work and never while
+ *              your code runs.
  *   Callbacks  Inside a callback or a drop function every function of this header may be called.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
- *              belay_status_string, belay_version and those of the section On the wire.
+ *              belay_status_string, belay_version and those of the section On the wire; and belay_cancel on a context
+ *              of belay_notify_signals.
  *   Fork       In the child of fork(), every handle reads as done with BELAY_EFORK and nothing can be derived, until
  *              belay_runtime_restart(). The parent process is not affected.
  *   Unloading  libbelay.so stays loaded: dlclose() is harmless and unloads nothing, for its threads may be at work. Handles
@@ -78,6 +80,9 @@ typedef struct belay_reg { uint64_t bits; } belay_reg;
 /* A timer (belay_timer_after, belay_timer_every). {0} is no timer. */
 typedef struct belay_timer { uint64_t bits; } belay_timer;
 
+/* A group of tasks (belay_group_new). {0} is no group. */
+typedef struct belay_group { uint64_t bits; } belay_group;
+
 /* Nanoseconds: a length of time, and a point of CLOCK_MONOTONIC as belay_now() reads it. */
 typedef int64_t belay_duration;
 typedef int64_t belay_instant;
@@ -111,9 +116,10 @@ typedef enum belay_status {
     BELAY_ELEAF = 19,             /* a lite context cannot be derived from or listened to */
     BELAY_EFORK = 20,             /* this is the child of a fork */
     BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root */
-    BELAY_EDEADLK = 22,           /* waiting would be for ever: the callbacks wait for each other */
+    BELAY_EDEADLK = 22,           /* waiting would be for ever: callbacks or tasks wait for each other */
     BELAY_ESYSTEM = 23,           /* a system call failed; errno says which way */
-    BELAY_EBUSY = 24              /* others have a hold on it: children, owners, callbacks, waiters, a descriptor */
+    BELAY_EBUSY = 24,             /* others have a hold on it: children, owners, callbacks, tasks, a descriptor */
+    BELAY_EFAILED = 25            /* a task of the group failed */
 } belay_status;
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -301,7 +307,7 @@ belay_status belay_wait_any(const belay_ctx *ctxs, size_t n, belay_duration time
  * the driver thread if it has a deadline. */
 int belay_done_fd(belay_ctx ctx);
 
-/* Runs fn(arg) once when the context is done, on the executor (a small pool of threads, or your own: section 12); at
+/* Runs fn(arg) once when the context is done, on the executor (a small pool of threads, or your own: section 14); at
  * once if it is done already. Never on the caller's stack. Closing the context ends it, and so runs the callback; to
  * leave without it, belay_stop it first. Returns the registration, which needs no close, or {0}: then fn will never
  * run (belay_last_status: BELAY_EINVAL, also for a NULL fn, BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM if no thread
@@ -385,7 +391,119 @@ belay_status belay_timer_stop(belay_timer timer);
 belay_status belay_timer_stop_wait(belay_timer timer, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 9. Foreign parents
+ * 9. Groups
+ *
+ * Tasks that work on one thing: they run on the executor, under one context, at most so many at a time. The first that
+ * fails ends the context for all, and the wait for them says with what error.
+ *
+ *     belay_group group = belay_group_new(request, 8, NULL);
+ *     for (int i = 0; i < n; i++) (void)belay_group_go(group, fetch, &parts[i]);   // int64_t fetch(belay_ctx, void *)
+ *     belay_cause why;
+ *     if (belay_group_wait(group, BELAY_FOREVER, &why) != BELAY_OK) printf("%s\n", why.message);
+ *     (void)belay_group_free(group);
+ *
+ * Tasks may block, on whatever they like: the built-in pool starts another thread when its threads are blocked. (An
+ * executor of your own has to see to that itself.) Nothing is allocated from the heap; a task takes 64 bytes of the
+ * arena from its start to its return.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* For belay_group_new: as many tasks at a time as there are. */
+#define BELAY_UNLIMITED (-1)
+
+/* A new group under `parent`, whose context ends with the first error, when the group is waited for, when it is freed,
+ * or when `parent` ends, whichever happens first. `limit` tasks may run at a time; 0 admits none (for a group that
+ * belay_group_set_limit opens later). *ctx, if not NULL, becomes the group's context, the one that the tasks get: it
+ * is the group's own; use it until belay_group_free, cancel it if you like, but do not close it. Under a parent that is
+ * done the group is made, and its context is done.
+ *
+ * Returns the group, for belay_group_free; or {0} (and *ctx is {0}), with belay_last_status(): BELAY_EINVAL for the
+ * parent or a limit below BELAY_UNLIMITED, BELAY_ESTALE, BELAY_ELEAF, BELAY_ENOMEM, BELAY_EFORK. Starts no thread. */
+belay_group belay_group_new(belay_ctx parent, int32_t limit, belay_ctx *ctx);
+
+/* Runs fn(ctx, arg) on the executor, where `ctx` is the group's context; fn returns 0, or an error code of its own. If
+ * this answers BELAY_OK fn runs exactly once, also when the context has ended by then, so that nothing that hangs on
+ * `arg` is lost: fn asks. With any other answer it never runs, and `arg` is yours.
+ *
+ * Blocks while `limit` tasks run. But called from inside a task of this group when the limit is reached, it does not
+ * wait: it runs fn itself, in the caller's place, and returns after it. So the limit holds, and tasks that start tasks
+ * do not wait for each other, however deep. With limit 0 BELAY_EDEADLK at once. A call that blocks returns BELAY_ESTALE
+ * when the group is freed; the end of the context does not cut it short (a task's return does, and tasks should stop).
+ * Two groups whose tasks start tasks in each other can block for ever, if both are full: that is not found out.
+ *
+ * BELAY_EINVAL (also a NULL fn), BELAY_ESTALE, BELAY_ENOMEM, BELAY_EFORK. Writes before the call are visible in fn.
+ * fn must return: not by longjmp or pthread_exit. */
+belay_status belay_group_go(belay_group group, int64_t (*fn)(belay_ctx ctx, void *arg), void *arg);
+
+/* The same, but where that one would block or run fn itself this answers BELAY_EBUSY. */
+belay_status belay_group_try_go(belay_group group, int64_t (*fn)(belay_ctx ctx, void *arg), void *arg);
+
+/* Another limit, as for belay_group_new. BELAY_EBUSY while tasks run or are queued, and nothing is changed;
+ * BELAY_EINVAL, BELAY_ESTALE. Calls of belay_group_go that wait go by the new limit. */
+belay_status belay_group_set_limit(belay_group group, int32_t limit);
+
+/* Gives the group an error, as if a task had returned `code`, with a text (copied, cut at 55 bytes; NULL: "a task
+ * returned CODE"). For a task that has more to say than a number, before it returns; or for anybody else. Of several
+ * errors the first is kept. When any call of this returns, the group's context has ended; with this error as its cause,
+ * if it is the first and nothing else ended the context before. A code of 0 is BELAY_EINVAL; BELAY_ESTALE once the
+ * group is freed. BELAY_OK also for an error that came second.
+ *
+ * Only BELAY_CANCELED and BELAY_DEADLINE_EXCEEDED, given or returned when the group's context has ended already, are no
+ * errors but an echo of that end: they count as long as there is no error, and never hide one, be it earlier or later.
+ * */
+belay_status belay_group_fail(belay_group group, int64_t code, const char *message);
+
+/* Waits until no task runs or is queued; then ends the group's context, whatever came of them. BELAY_OK if all tasks so
+ * far returned 0; else BELAY_EFAILED, and *error, if not NULL, is the first error, or for echoes alone the cause with
+ * which the context ended. All that the tasks wrote is visible. BELAY_TIMEOUT when `timeout` passed first (0 or less
+ * only asks): then nothing is ended. BELAY_EDEADLK at once if it would be for ever: from inside one of the group's own
+ * tasks, or where tasks, callbacks and groups wait for each other in a ring (of up to 256). Any number of threads may
+ * wait, also again. BELAY_EINVAL, BELAY_ESTALE. If the group is freed meanwhile the wait goes on to its end. Tasks may
+ * be started after a wait; they find the context ended. */
+belay_status belay_group_wait(belay_group group, belay_duration timeout, belay_cause *error);
+
+/* Gives the group up: its handle is stale at once, its context is ended. Never blocks: tasks that run finish, those
+ * that are queued still run, and with the last of them the group goes, and the context is closed. (Until then they can
+ * see the values of their context.) Wait first, if they use what you are about to free. BELAY_OK; BELAY_ESTALE for a
+ * group that is freed already, of two threads for one; BELAY_EINVAL. May be called from inside a task. */
+belay_status belay_group_free(belay_group group);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 10. Signals
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A child of `parent`, to be closed as any other, that also ends when one of the `n` signals arrives: with
+ * BELAY_CANCELED, the signal's number as the cause's code, and a message such as "signal 15 (SIGTERM)". Signals that
+ * came before this call do not end it; each that comes after it returns does, however many come together. If several
+ * come at the same time one of them is the cause.
+ *
+ * The default action of each signal is off from the first context that watches it until the last one's belay_close
+ * (not: its end), so ten signals in a row do not kill, and a program that wants the second one to kill closes after the
+ * first. Any number of contexts may watch the same signal. With the last one's close the action that was set before
+ * comes back, unless somebody has set another one since. Our handler runs on whichever of your threads the system
+ * picks, with all signals blocked, on the alternate stack if there is one, and only takes note; system calls that it
+ * interrupts are restarted, where the system can. The driver thread (started by this) then ends the contexts: their
+ * inline callbacks run there. A signal that all threads block stays pending and ends nothing.
+ *
+ * belay_cancel on a context made by this function is *async-signal-safe*, in a handler of your own too; n == 0 makes
+ * one for that alone. It swaps the verdict in, by lock-free steps alone, and leaves it to the driver to make it known.
+ * So when it returns the context reads as done, and what is derived from it does if nobody listens to that; waiters,
+ * descriptors, callbacks and descendants with listeners learn of it a moment later. (belay_cancel_cause and belay_close
+ * are not async-signal-safe, and make it known before they return, as for all other contexts.) A child whose own
+ * deadline passed before that cancel, noticed by nobody, may report the cancel. belay_reset is BELAY_EBUSY on it.
+ *
+ * {0} on failure: BELAY_EINVAL for a number that is not from 1 to 64, for SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE,
+ * SIGILL, for those that libc keeps for itself, and for signals == NULL with n > 0; BELAY_ESYSTEM if the driver thread
+ * cannot be started; else as for every derivation. Naming a signal twice is harmless. The child of a fork has the
+ * earlier actions back. Not for a library that may be unloaded (dlclose) while such a context is open. */
+belay_ctx belay_notify_signals(belay_ctx parent, const int *signals, size_t n);
+
+/* The number of the signal that ended this context, or the one above it from which it has its end; 0 if it is live or
+ * ended otherwise, for a handle that is stale or none. A cause that a program made to look like a signal's does not
+ * deceive it. */
+int belay_signal_of(belay_ctx ctx);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 11. Foreign parents
  *
  * Your framework has cancellation of its own: a flag, a GCancellable, a descriptor, a request object. Wrap it once, and
  * derive Belay's contexts from the wrapper. However many hang on it, the source sees one registration, one descriptor is
@@ -431,7 +549,7 @@ typedef struct belay_custom_ops {
 belay_ctx belay_custom(const belay_custom_ops *ops, void *self);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 10. Request data
+ * 12. Request data
  *
  * What a request needs while it is served (a buffer, a parser, a scratch struct), made once and used again by one
  * request after another. A *pool* holds items of one size; an item is *in use* from the get to the put, and *free*
@@ -531,7 +649,7 @@ belay_status belay_pool_trim(belay_pool pool);
 belay_status belay_pool_free(belay_pool pool);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 11. On the wire
+ * 13. On the wire
  *
  * What a context says, as text for another machine: the time left (an instant means nothing there), which trace the
  * work belongs to, and baggage. The header's names are yours to write and to look for; these functions read and write
@@ -610,7 +728,7 @@ ptrdiff_t belay_baggage_get(const char *text, size_t length, const char *key, ch
 ptrdiff_t belay_baggage_set(char *text, size_t size, const char *key, const char *value);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 12. Runtimes
+ * 14. Runtimes
  *
  * A runtime is what a family of contexts shares: a clock, the timers, who drives them, and where callbacks run. There is
  * a default one, which belay_background() belongs to and which you never see. Make others to keep parts of a program
@@ -618,9 +736,9 @@ ptrdiff_t belay_baggage_set(char *text, size_t size, const char *key, const char
  * context belongs to its parent's runtime. Contexts of all runtimes are the same kind of handle and mix freely.
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* Where belay_after_func and timer callbacks run. `submit` must arrange for run(task) to be called exactly once, on
- * any thread, soon; it may call it before it returns. It is called with no lock held, on the thread that ends a
- * context, the driver's, or the one that registers on a done context. */
+/* Where belay_after_func and timer callbacks and the tasks of groups run. `submit` must arrange for run(task) to be
+ * called exactly once, on any thread, soon; it may call it before it returns. It is called with no lock held, on the
+ * thread that ends a context, the driver's, the one that registers on a done context, or the one that starts a task. */
 typedef struct belay_executor {
     void (*submit)(void *self, void (*run)(void *task), void *task);
     void *self;
@@ -629,7 +747,8 @@ typedef struct belay_executor {
 /* Gives callbacks of the default runtime to your executor from now on; NULL gives them to the built-in pool again. The
  * struct is copied; `self` must stay valid for as long as callbacks may be submitted. Tasks that are queued already stay
  * where they are. The pool starts no thread before it has work, starts another when work waits while its threads are
- * busy or blocked (so callbacks that wait for other callbacks make progress), and its threads end when idle. BELAY_OK;
+ * busy or blocked (so callbacks that wait for other callbacks make progress; up to 1024),
+ * and its threads end when idle. BELAY_OK;
  * BELAY_EINVAL for a NULL submit. */
 belay_status belay_set_executor(const belay_executor *executor);
 
@@ -716,7 +835,9 @@ typedef struct belay_sample { const char *name; uint64_t value; belay_status sta
 /* Fills in `n` samples. Each is exact when nothing else runs, and near otherwise; sums are over all threads, past
  * ones too. BELAY_OK, or BELAY_EINVAL if any name is unknown (the others are filled in all the same).
  *   /ctx/live:contexts       contexts that are open or kept alive by a child
- *   /task/live:tasks         registrations and timers that are pending, queued or running
+ *   /task/live:tasks         registrations, timers and tasks that are pending, queued or running, and groups
+ *   /group/live:groups       groups that are open or have tasks
+ *   /signal/watchers:contexts  open contexts of belay_notify_signals
  *   /memory/records:records  the records that listeners, causes and values take, 64 bytes each
  *   /memory/arena:bytes      memory taken from the system so far
  *   /driver/wakeups:wakeups  times the driver thread woke from its sleep
@@ -730,7 +851,7 @@ typedef struct belay_sample { const char *name; uint64_t value; belay_status sta
 belay_status belay_metrics_read(belay_sample *samples, size_t n);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 13. Helpers
+ * 15. Helpers
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Closes a context when its variable goes out of scope (gcc, clang):

@@ -51,6 +51,12 @@ public struct OwnedContext: ~Copyable, Sendable {
         context = parent.makeWithoutCancel()
     }
 
+    /// A child of `parent` that also ends when one of the signals arrives; see `withSignals`. From here to the close they
+    /// do not have their default action.
+    public init(signals: [ContextSignal], parent: Context = .current) {
+        context = parent.makeNotified(signals)
+    }
+
     /// Takes over a context that C code made and whose `belay_close` is now this owner's.
     public init(adopting handle: belay_ctx) {
         context = Context(handle)

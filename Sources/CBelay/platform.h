@@ -233,5 +233,21 @@ static inline void belaycore_alarm_set(int32_t fd, int64_t instant) {
     timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL);
     errno = saved;
 }
+/* Signals (signals.c). Words that handlers change, all lock-free; and storage for the core's own part. */
+#define BELAYCORE_SIGNALS 64
+#define BELAYCORE_SIGNAL_NEWS 0     /* goes up with everything the driver is to look at */
+#define BELAYCORE_SIGNAL_TICKETS 1  /* goes up with every arrival */
+#define BELAYCORE_SIGNAL_LAST 2     /* from here on, by signal: the ticket of its last arrival */
+#define BELAYCORE_SIGNAL_WORDS (BELAYCORE_SIGNAL_LAST + BELAYCORE_SIGNALS + 1)
+#define BELAYCORE_SIGNAL_BYTES 512
+extern BELAYCORE_HIDDEN uint64_t belaycore_signal_words[BELAYCORE_SIGNAL_WORDS];
+extern BELAYCORE_HIDDEN unsigned char belaycore_signal_storage[BELAYCORE_SIGNAL_BYTES];
+static inline void *belaycore_signal_word(int i) { return &belaycore_signal_words[i]; }
+static inline void *belaycore_signal_state(void) { return belaycore_signal_storage; }
+BELAYCORE_HIDDEN void belaycore_signal_ring(void); /* async-signal-safe */
+BELAYCORE_HIDDEN void belaycore_signal_set_bell(void *word);
+BELAYCORE_HIDDEN int belaycore_signal_watch_fork(void);
+BELAYCORE_HIDDEN int belaycore_signal_install(int number);
+BELAYCORE_HIDDEN void belaycore_signal_restore(int number);
 
 #endif

@@ -16,6 +16,13 @@ static void it_ends_with_its_parent(void) {
     check_cause(lite, 7, "seven"); // it was asked before, so it knows
     check_close(lite);
     CHECK_IS(belay_err(lite), BELAY_ESTALE);
+    parent = root(); // a code that a status happens to have is a code all the same
+    lite = belay_lite(parent, BELAY_FOREVER);
+    belay_cancel_cause(parent, BELAY_CANCELED, "one");
+    check_cause(lite, BELAY_CANCELED, "one");
+    check_close(lite);
+    check_close(parent);
+    CHECK_IS(belay_err(lite), BELAY_ESTALE);
 }
 
 static void a_parent_that_is_closed_reads_as_done(void) {

@@ -56,12 +56,13 @@ public func belay_cause_of(_ ctx: belay_ctx, _ cause: UnsafeMutablePointer<belay
     let status = handle.status()
     if status == BELAY_OK { return false }
     cause.pointee = handle.causeIfOpen() ?? belay_cause(handle.diagnose())
+    cause.pointee.isSignal = false
     return true
 }
 
 extension Handle {
     /// The cause of a done context; nil if the handle is stale or none.
-    fileprivate func causeIfOpen() -> belay_cause? {
+    func causeIfOpen() -> belay_cause? {
         guard let found = find() else { return nil }
         let cause: belay_cause
         if kind == Kind.lite {

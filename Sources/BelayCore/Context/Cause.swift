@@ -48,6 +48,19 @@ extension belay_cause {
         setMessage(UnsafeRawPointer(status.text.utf8Start).assumingMemoryBound(to: CChar.self))
     }
 
+    /// Whether it is what a context without a cause of its own has: the same number may be somebody's own.
+    func says(_ status: belay_status) -> Bool {
+        if code != Int64(status.rawValue) { return false }
+        var mine = self
+        var plain = belay_cause(status)
+        return withUnsafeBytes(of: &mine) { mine in
+            withUnsafeBytes(of: &plain) { plain in
+                for i in 0..<mine.count where mine[i] != plain[i] { return false }
+                return true
+            }
+        }
+    }
+
     /// Copies the text, cut at 55 bytes between UTF-8 characters, and fills up with zeroes.
     mutating func setMessage(_ text: UnsafePointer<CChar>?) {
         withUnsafeMutableBytes(of: &message) { room in

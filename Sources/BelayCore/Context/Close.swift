@@ -108,6 +108,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     private func end(generation: UInt64) {
         endWhateverItIs()
         makeStale(generation: generation)
+        if state.has(State.watches) { Signals.unwatch(self) }
         let one: UInt64 = 1 << Handle.generationShift
         let word = pointee.references.wrappingAdd(one, ordering: .acquiringAndReleasing).newValue
         if word & References.striped != 0 {

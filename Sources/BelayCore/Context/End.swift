@@ -188,6 +188,8 @@ public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
             return BELAY_OK
         }
     }
+    // Attached at birth. Perhaps we are in a signal handler.
+    if state.has(State.watches) { return Signals.cancel(handle) }
     return handle.cancelPinned(cause: 0)
 }
 

@@ -141,7 +141,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
 
     /// Keeps a copy of the parent's cause, if it says more than the status does.
     private func inheritCause(_ cause: belay_cause, _ verdict: Verdict) {
-        if cause.code == Int64(verdict.status.rawValue) { return }
+        if cause.says(verdict.status) { return }
         let record = CauseRecord.make(copying: cause)
         if record == 0 { return }
         // The parent's end is final, so whoever comes second brings the same.

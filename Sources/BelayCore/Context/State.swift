@@ -14,7 +14,7 @@ import CBelay
 /// | 23–20 | shape | set at birth: the kind once more, which outlives the close | — |
 /// | 19–12 | runtime | set at birth | — |
 /// | 11–8 | run | set at birth: how many unattached scopes were above, itself included | — |
-/// | 7 | shared | retain, under the listen lock, before its reference is counted | release, under that lock |
+/// | 7 | watches | `belay_notify_signals`, before it gives the handle out | — |
 /// | 6 | armed | arm, under the shard's lock, only while there is no verdict | — |
 /// | 5 | timed | birth, if a deadline applies to it: askers must compare the clock | — |
 /// | 4 | attached | attach, under the parent's listen lock, only while there is no verdict | — |
@@ -37,7 +37,7 @@ struct State {
     static let attached: UInt64 = 1 << 4
     static let timed: UInt64 = 1 << 5
     static let armed: UInt64 = 1 << 6
-    static let shared: UInt64 = 1 << 7
+    static let watches: UInt64 = 1 << 7
     static let moved: UInt64 = 1 << 24
     static let asks: UInt64 = 1 << 25
     static let linked: UInt64 = 1 << 26

@@ -92,10 +92,10 @@ struct Executor: ~Copyable {
         guard let task = raw?.assumingMemoryBound(to: Task.self) else { return }
         let state = task.pointee.state.get()
         let number = Task.runtime(state)
-        if state >> Handle.kindShift & 15 == Kind.timer {
-            TimerTask.run(task)
-        } else {
-            Registration.run(task)
+        switch state >> Handle.kindShift & 15 {
+        case Kind.timer: TimerTask.run(task)
+        case Kind.work: Work.run(task)
+        default: Registration.run(task)
         }
         if number != 0 { Runtime.at(number).pointee.executor.settle() }
     }

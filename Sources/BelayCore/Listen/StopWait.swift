@@ -19,19 +19,27 @@ public func belay_timer_stop_wait(_ timer: belay_timer, _ timeout: belay_duratio
     return Waiting.afterStop(TimerTask.stop(task, handle), task, handle, timeout)
 }
 
-/// A thread that waits for a task to be over says so in every task that it is itself inside of. So a ring of waiters is
-/// found by following the marks: each waiter marks first and looks then, sequentially consistent, so the last one to join
-/// the ring sees it whole.
-private enum Waiting {
+/// A thread that waits for a task to be over, or for a group, says so in every task that it is itself inside of. So a
+/// ring of waiters is found by following the marks: each waiter marks first and looks then, sequentially consistent, so
+/// the last one to join the ring sees it whole. A group waits for what its tasks wait for: those that do stand in its
+/// list, under its lock, and the same holds: of two that join and then look, the second to get the lock sees the first.
+enum Waiting {
     /// The rest of a stop-and-wait: `answer` is what stop said.
-    static func afterStop(
+    fileprivate static func afterStop(
         _ answer: belay_status, _ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ timeout: Int64
     ) -> belay_status {
         if answer != BELAY_STOP_RUNNING { return answer }
         if Running.contains(where: { $0 == task }) { return BELAY_STOP_RUNNING }
         if timeout <= 0 { return task.handle.bits == handle.bits ? BELAY_TIMEOUT : BELAY_STOP_GONE }
+        return marking(handle) { sleep(task, handle, until: Clock.after(timeout)) }
+    }
+
+    /// Calls `sleep`, unless waiting for the thing that `handle` names would be for ever.
+    static func marking(_ handle: Handle, _ sleep: () -> belay_status) -> belay_status {
+        // A thread that is inside of nothing is in nobody's way.
+        guard Thread.known.map({ $0.pointee.running != 0 }) ?? false else { return sleep() }
         mark(handle.bits)
-        let status = closesRing(handle) ? BELAY_EDEADLK : sleep(task, handle, until: Clock.after(timeout))
+        let status = closesRing(handle) ? BELAY_EDEADLK : sleep()
         mark(0)
         return status
     }
@@ -39,22 +47,41 @@ private enum Waiting {
     private static func mark(_ handle: UInt64) {
         _ = Running.contains { task in
             task.pointee.waitsFor.store(handle, ordering: .sequentiallyConsistent)
+            if task.isWork { Group.at(task.pointee.link.get()).setWaiting(task, handle != 0) }
             return false
         }
     }
 
-    /// Whether the task named by `target` waits, directly or not, for one that the calling thread is inside of.
+    /// Rings of more things than this are not looked for; the timeout bounds them.
+    private static let longestRing = 256
+
+    /// Whether what `target` names waits, directly or not, for a task that the calling thread is inside of.
     private static func closesRing(_ target: Handle) -> Bool {
-        var next = target
-        // Rings longer than this are not looked for; the timeout bounds them.
-        for _ in 0..<256 {
-            guard let (task, _) = Task.find(next, kind: next.kind) else { return false }
-            if Running.contains(where: { $0 == task }) { return true }
-            let waitsFor = task.pointee.waitsFor.load(ordering: .sequentiallyConsistent)
-            if waitsFor == 0 { return false }
-            next = Handle(bits: waitsFor)
+        withUnsafeTemporaryAllocation(of: UInt64.self, capacity: longestRing) { found in
+            found[0] = target.bits
+            var count = 1
+            var next = 0
+            func add(_ bits: UInt64) {
+                if bits == 0 || count == longestRing { return }
+                for i in 0..<count where found[i] == bits { return }
+                found[count] = bits
+                count += 1
+            }
+            while next < count {
+                let handle = Handle(bits: found[next])
+                next += 1
+                if let group = Group.pin(handle) {
+                    let closes = group.isCallersOwn
+                    if !closes { group.forEachWaitingTask { add($0) } }
+                    group.release()
+                    if closes { return true }
+                } else if let (task, _) = Task.find(handle, kind: handle.kind) {
+                    if Running.contains(where: { $0 == task }) { return true }
+                    add(task.pointee.waitsFor.load(ordering: .sequentiallyConsistent))
+                }
+            }
+            return false
         }
-        return false
     }
 
     /// Sleeps until the task is over: its generation has moved on. The memory is always there to look at.

@@ -3,8 +3,8 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// A piece of the user's code that runs once, or again and again: a registration or a timer. One cache line in the tasks
-/// region.
+/// A piece of the user's code that runs once, or again and again: a registration, a timer, or *work*, a group's task.
+/// One cache line in the tasks region.
 ///
 /// The state word: generation (63–32), kind (31–28), the runtime's number (15–8), flags, and the phase in the low bits.
 ///
@@ -18,16 +18,17 @@ import Synchronization
 /// | abandoned | the push has passed a registration in *stopping* | that stop: to free |
 /// | 0 | free: the generation has moved on | a new birth |
 ///
-/// A registration changes phase by compare-and-swap alone. A timer leaves *pending* only under its shard's lock, where it
-/// also leaves the wheel. The step to free is release: a waiter in `stopWait` acquires it, and sees what the callback
-/// wrote.
+/// Work is born queued, and nobody stops it. A registration changes phase by compare-and-swap alone. A timer leaves
+/// *pending* only under its shard's lock, where it also leaves the wheel. The step to free is release: a waiter in
+/// `stopWait` acquires it, and sees what the callback wrote.
 struct Task: ~Copyable {
     let state: Atomic<UInt64>
     /// While running: the handle of the task whose end it waits for, 0 for none. Finds rings of waiters.
     let waitsFor: Atomic<UInt64>
-    /// Timers: the wheel's entry. Its `next` also links registrations of one context, and the executor's queue.
+    /// Timers: the wheel's entry. Its `next` also links registrations of one context, the executor's queue, and those
+    /// of a group's tasks that wait for something.
     let entry: WheelEntry
-    /// Registrations: the node. Timers: the record that holds the period, 0 if it runs once.
+    /// Registrations: the node. Timers: the record that holds the period, 0 if it runs once. Work: the group.
     let link: Atomic<UInt32>
     let function: Atomic<UInt64>
     let argument: Atomic<UInt64>
@@ -155,23 +156,32 @@ extension UnsafeMutablePointer where Pointee == Task {
 
     /// Runs the user's function. The task is in phase running.
     func call() {
-        var frame = Running(task: self, outer: 0)
-        withUnsafeMutablePointer(to: &frame) { frame in
-            let thread = Thread.current
-            frame.pointee.outer = thread?.pointee.running ?? 0
-            thread?.pointee.running = UInt(bitPattern: frame)
+        Running.inside(self) {
             let function = UnsafeRawPointer(bitPattern: UInt(pointee.function.get())).unsafelyUnwrapped
-            let argument = UnsafeMutableRawPointer(bitPattern: UInt(pointee.argument.get()))
             unsafeBitCast(function, to: (@convention(c) (UnsafeMutableRawPointer?) -> Void).self)(argument)
-            thread?.pointee.running = frame.pointee.outer
         }
     }
+
+    var argument: UnsafeMutableRawPointer? { UnsafeMutableRawPointer(bitPattern: UInt(pointee.argument.get())) }
 }
 
-/// A task that runs on this thread, and the one inside whose function it was started. On the stack of `call`.
+/// A task that runs on this thread, and the one inside whose function it was started. On the stack of whoever runs it.
 struct Running {
     let task: UnsafeMutablePointer<Task>
     var outer: UInt
+
+    /// Calls `body`, which runs the task's function.
+    @inline(__always) static func inside<R>(_ task: UnsafeMutablePointer<Task>, _ body: () -> R) -> R {
+        var frame = Running(task: task, outer: 0)
+        return withUnsafeMutablePointer(to: &frame) { frame in
+            let thread = Thread.current
+            frame.pointee.outer = thread?.pointee.running ?? 0
+            thread?.pointee.running = UInt(bitPattern: frame)
+            let result = body()
+            thread?.pointee.running = frame.pointee.outer
+            return result
+        }
+    }
 
     /// Calls `body` with each task that runs on the calling thread, from the innermost out, until it answers true.
     static func contains(where body: (UnsafeMutablePointer<Task>) -> Bool) -> Bool {

@@ -9,7 +9,7 @@ import Synchronization
 /// | region | cells | first words |
 /// |---|---|---|
 /// | contexts | scopes, values, detached, roots | state, references |
-/// | tasks | registrations, timers | state |
+/// | tasks | registrations, timers, groups and their tasks | state |
 /// | records | listen records, causes, key tries, periods | no handle ever leads here |
 /// | stripes | units of eight stripes | generation and count |
 ///

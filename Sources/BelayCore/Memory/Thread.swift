@@ -19,6 +19,9 @@ struct Thread: ~Copyable {
     var isLettingGo = false
     /// The table of its pool magazines; 0 until it uses a pool. See `PoolMagazine`.
     let poolMagazines = Atomic<UInt>(0)
+    /// Groups that this thread made, and gave back, ever: as a magazine's counts.
+    let groupsMade = Atomic<UInt64>(0)
+    let groupsGone = Atomic<UInt64>(0)
     /// The next of all records (for sums), and of those that no thread has (for reuse; under `Globals.threadLock`).
     private let nextRecord: UInt
     private let nextIdle = Atomic<UInt>(0)
@@ -97,6 +100,8 @@ struct Thread: ~Copyable {
             record.pointee.records.forget()
             record.pointee.links = 0
             record.pointee.isLettingGo = false
+            record.pointee.groupsMade.set(0)
+            record.pointee.groupsGone.set(0)
             if record == known { return }
             record.pointee.running = 0
             record.pointee.nextIdle.set(globals.pointee.idleThreads.get())

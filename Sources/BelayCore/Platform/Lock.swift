@@ -17,6 +17,9 @@ struct Lock: ~Copyable {
 
     init() { word = Atomic(0) }
 
+    /// Free: in a cell that was something else before, or where whoever held it is not in this process.
+    @inline(__always) borrowing func reset() { word.set(0) }
+
     @inline(__always) borrowing func lock() {
         if !word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged { wait() }
     }
@@ -24,9 +27,6 @@ struct Lock: ~Copyable {
     @inline(__always) borrowing func unlock() {
         if word.exchange(0, ordering: .releasing) == 2 { wakeOne() }
     }
-
-    /// Whoever held it is not there any more. For a process that is alone in its memory.
-    borrowing func reset() { word.store(0, ordering: .relaxed) }
 
     @inline(never) private borrowing func wait() {
         // The holder is most often about to leave: look a few times before the kernel is asked.

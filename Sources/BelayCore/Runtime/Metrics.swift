@@ -27,6 +27,10 @@ enum Metric {
         if name.equals("/task/live:tasks") {
             return live { ($0.pointee.tasks.taken.get(), $0.pointee.tasks.given.get()) }
         }
+        if name.equals("/group/live:groups") {
+            return live { ($0.pointee.groupsMade.get(), $0.pointee.groupsGone.get()) }
+        }
+        if name.equals("/signal/watchers:contexts") { return UInt64(Signals.pointer.pointee.watchers.get()) }
         if name.equals("/memory/records:records") {
             return live { ($0.pointee.records.taken.get(), $0.pointee.records.given.get()) }
         }

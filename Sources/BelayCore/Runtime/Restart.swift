@@ -20,6 +20,7 @@ private enum Restart {
         closeDescriptors()
         Thread.startOver()
         Pool.startOver()
+        Signals.startOver()
         var used: UInt64 = 0
         for index in 0..<Region.count {
             let region = Region.region(index)

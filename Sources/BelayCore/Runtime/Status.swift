@@ -34,6 +34,7 @@ extension belay_status {
         case BELAY_EDEADLK: "callbacks wait for each other"
         case BELAY_ESYSTEM: "system call failed; see errno"
         case BELAY_EBUSY: "others have a hold on it"
+        case BELAY_EFAILED: "a task of the group failed"
         default: "unknown status"
         }
     }

@@ -73,6 +73,9 @@ struct Driver: ~Copyable {
         belaycore_futex_wake(runtime.pointee.driver.signal.address, 1)
     }
 
+    /// What whoever wakes the default runtime's driver counts up first. A signal handler does that by itself.
+    static var bell: UnsafeMutableRawPointer { Runtime.standard.pointee.driver.signal.address }
+
     // MARK: the thread
 
     private static func run(_ number: UInt32) {
@@ -82,6 +85,7 @@ struct Driver: ~Copyable {
             let now = Clock.now
             fireAll(number, now: now)
             Executor.watch(number, now: now)
+            if number == 0 { Signals.deliver() }
             let signal = runtime.pointee.driver.signal.load(ordering: .acquiring)
             // After the signal, whose next value says that one has been asked to leave.
             if runtime.pointee.driver.departure.load(ordering: .acquiring) != 0 { break }
@@ -131,7 +135,8 @@ struct Driver: ~Copyable {
 
     /// When there is something to fire or to look after: a multiple of the runtime's tick.
     static func nextWake(_ runtime: UInt32) -> Int64 {
-        rounded(min(Executor.nextWatch(runtime), firstTimer(runtime)), runtime)
+        if runtime == 0 && Signals.areNews { return .min }
+        return rounded(min(Executor.nextWatch(runtime), firstTimer(runtime)), runtime)
     }
 
     /// The next multiple of the runtime's tick.
