@@ -13,7 +13,7 @@ let package = Package(
             name: "CBelay",
             path: ".",
             exclude: [
-                ".ci", "Examples", "Sources/Belay", "Sources/BelayCore", "Tests", "cexamples", "cmake",
+                ".ci", "Benchmarks", "Examples", "Sources/Belay", "Sources/BelayCore", "Tests", "cexamples", "cmake",
                 "scripts", "CMakeLists.txt", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
                 "README.md",
             ],
