@@ -45,8 +45,8 @@
  *              of belay_notify_signals.
  *   Fork       In the child of fork(), every handle reads as done with BELAY_EFORK and nothing can be derived, until
  *              belay_runtime_restart(). The parent process is not affected.
- *   Unloading  libbelay.so stays loaded: dlclose() is harmless and unloads nothing, for its threads may be at work. Handles
- *              from before it are good after it.
+ *   Unloading  libbelay.so stays loaded: dlclose() is harmless and unloads nothing, for its threads may be at work.
+ *              Handles from before it are good after it.
  *   Time       Durations and instants are int64_t nanoseconds on CLOCK_MONOTONIC. BELAY_FOREVER means never. Sums that
  *              overflow mean never. Rounding is late, not early.
  *   Errors     Functions that return a handle return {0} on failure, and belay_last_status() on that thread says why.
@@ -346,12 +346,12 @@ belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
 belay_status belay_set_deadline(belay_ctx ctx, belay_instant deadline);
 
 /* Makes a context ready for its next use, without giving its memory back: returns its new handle, which replaces `ctx`;
- * the old handle and its copies are stale. Its own deadline and that deadline's cause are taken away (belay_set_deadline
- * gives it a new one); the parent stays. A timer of the old life that is just about to fire finds nothing. Only for a
- * live context that its caller alone has a hold on: else {0}, and `ctx` is still to be closed. belay_last_status() is
- * then BELAY_EBUSY if there are children, other owners, callbacks, waiters or a descriptor; BELAY_CANCELED or
- * BELAY_DEADLINE_EXCEEDED if it has ended (if it ended at this very moment it is closed already, and the close answers
- * BELAY_ESTALE, which is harmless); BELAY_EINVAL for other kinds; BELAY_ESTALE. */
+ * the old handle and its copies are stale. Its own deadline and that deadline's cause are taken away
+ * (belay_set_deadline gives it a new one); the parent stays. A timer of the old life that is just about to fire finds
+ * nothing. Only for a live context that its caller alone has a hold on: else {0}, and `ctx` is still to be closed.
+ * belay_last_status() is then BELAY_EBUSY if there are children, other owners, callbacks, waiters or a descriptor;
+ * BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED if it has ended (if it ended at this very moment it is closed already, and
+ * the close answers BELAY_ESTALE, which is harmless); BELAY_EINVAL for other kinds; BELAY_ESTALE. */
 belay_ctx belay_reset(belay_ctx ctx);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -506,29 +506,30 @@ int belay_signal_of(belay_ctx ctx);
  * 11. Foreign parents
  *
  * Your framework has cancellation of its own: a flag, a GCancellable, a descriptor, a request object. Wrap it once, and
- * derive Belay's contexts from the wrapper. However many hang on it, the source sees one registration, one descriptor is
- * watched, or one poll runs; and no thread waits for it.
+ * derive Belay's contexts from the wrapper. However many hang on it, the source sees one registration, one descriptor
+ * is watched, or one poll runs; and no thread waits for it.
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* What the source can do; every function may be NULL, but one of inner, after_func, done_fd, err must not. Set `size` to
- * sizeof(belay_custom_ops). Declare it `static const`: it is not copied, and must outlive every wrapper. All are called
- * with no lock held and may call anything in this header; `self` is what belay_custom was given. */
+/* What the source can do; every function may be NULL, but one of inner, after_func, done_fd, err must not. Set `size`
+ * to sizeof(belay_custom_ops). Declare it `static const`: it is not copied, and must outlive every wrapper. All are
+ * called with no lock held and may call anything in this header; `self` is what belay_custom was given. */
 typedef struct belay_custom_ops {
     size_t size;
-    /* A context of Belay's that the source has inside; called once, at the start. The wrapper is its child. Where nothing
-     * else here tells of an end, the wrapper ends with it and children hang on it directly: the fast path. */
+    /* A context of Belay's that the source has inside; called once, at the start. The wrapper is its child. Where
+     * nothing else here tells of an end, the wrapper ends with it and children hang on it directly: the fast path. */
     belay_ctx (*inner)(void *self);
-    /* Arranges for fn(arg) to be called once, on any thread, when the source ends; at once if it has. Called once, at the
-     * start. Returns what `stop` needs to call it off, 0 for nothing to call off. */
+    /* Arranges for fn(arg) to be called once, on any thread, when the source ends; at once if it has. Called once, at
+     * the start. Returns what `stop` needs to call it off, 0 for nothing to call off. */
     uint64_t (*after_func)(void *self, void (*fn)(void *arg), void *arg);
     /* Calls it off, before `drop`, also when fn has been called. A call of fn that comes too late all the same does
      * no harm. */
     void (*stop)(void *self, uint64_t token);
-    /* A descriptor that is readable from the end on. Called once, at the start; the source keeps it open until `drop`. */
+    /* A descriptor that is readable from the end on. Called once, at the start; the source keeps it open until `drop`.
+     * */
     int (*done_fd)(void *self);
-    /* BELAY_OK while live; else how it ended, BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, and in *cause why (left as it is:
-     * without a cause of its own). Alone it makes the slow path: it is called whenever someone asks the wrapper or an
-     * unattached context below it, and every 10 ms once somebody listens there. Beside after_func or done_fd it is
+    /* BELAY_OK while live; else how it ended, BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, and in *cause why (left as it
+     * is: without a cause of its own). Alone it makes the slow path: it is called whenever someone asks the wrapper or
+     * an unattached context below it, and every 10 ms once somebody listens there. Beside after_func or done_fd it is
      * called at the start and at the end. Keep it cheap and let it not block. */
     belay_status (*err)(void *self, belay_cause *cause);
     /* True, and the instant, if the source has a deadline; called once, at the start. */
@@ -730,8 +731,8 @@ ptrdiff_t belay_baggage_set(char *text, size_t size, const char *key, const char
 /* ---------------------------------------------------------------------------------------------------------------
  * 14. Runtimes
  *
- * A runtime is what a family of contexts shares: a clock, the timers, who drives them, and where callbacks run. There is
- * a default one, which belay_background() belongs to and which you never see. Make others to keep parts of a program
+ * A runtime is what a family of contexts shares: a clock, the timers, who drives them, and where callbacks run. There
+ * is a default one, which belay_background() belongs to and which you never see. Make others to keep parts of a program
  * apart, to live in an event loop without any thread of Belay's, or to test with a clock that you move yourself. A
  * context belongs to its parent's runtime. Contexts of all runtimes are the same kind of handle and mix freely.
  * ------------------------------------------------------------------------------------------------------------- */
@@ -745,11 +746,10 @@ typedef struct belay_executor {
 } belay_executor;
 
 /* Gives callbacks of the default runtime to your executor from now on; NULL gives them to the built-in pool again. The
- * struct is copied; `self` must stay valid for as long as callbacks may be submitted. Tasks that are queued already stay
- * where they are. The pool starts no thread before it has work, starts another when work waits while its threads are
- * busy or blocked (so callbacks that wait for other callbacks make progress; up to 1024),
- * and its threads end when idle. BELAY_OK;
- * BELAY_EINVAL for a NULL submit. */
+ * struct is copied; `self` must stay valid for as long as callbacks may be submitted. Tasks that are queued already
+ * stay where they are. The pool starts no thread before it has work, starts another when work waits while its threads
+ * are busy or blocked (so callbacks that wait for other callbacks make progress; up to 1024), and its threads end when
+ * idle. BELAY_OK; BELAY_EINVAL for a NULL submit. */
 belay_status belay_set_executor(const belay_executor *executor);
 
 /* A runtime. {0} is no runtime; like a context's, the handle cannot dangle. */
@@ -760,8 +760,8 @@ typedef struct belay_runtime { uint64_t bits; } belay_runtime;
 typedef struct belay_runtime_options {
     size_t size;
     const char *name;           /* its threads are called name-driver and name-worker, cut at 15 characters in all */
-    belay_executor executor;    /* submit == NULL: a pool of its own; in a manual runtime, callbacks run inside the poll */
-    size_t max_contexts;        /* contexts there may be at once, 0 for any number: past it derivations are BELAY_ENOMEM */
+    belay_executor executor;    /* submit == NULL: a pool of its own; in a manual runtime the poll runs callbacks */
+    size_t max_contexts;        /* contexts there may be at once, past that BELAY_ENOMEM; 0 for any number */
     belay_duration tick;        /* timers fire at multiples of this, so that many fire together: later, never earlier */
     bool manual;                /* no thread: your event loop calls belay_runtime_poll */
     bool virtual_clock;         /* time stands still but for belay_runtime_poll; implies manual */
@@ -774,27 +774,27 @@ typedef struct belay_runtime_options {
  * the first timer and the first callback do. */
 belay_runtime belay_runtime_new(const belay_runtime_options *options);
 
-/* The root of the runtime's contexts: as belay_background() is for the default one, but it ends with its runtime. Returns
- * the same handle each time; there is nothing to close, and it cannot be cancelled (BELAY_ENOCANCEL). {0} for a handle
- * that is none, or stale. */
+/* The root of the runtime's contexts: as belay_background() is for the default one, but it ends with its runtime.
+ * Returns the same handle each time; there is nothing to close, and it cannot be cancelled (BELAY_ENOCANCEL). {0} for a
+ * handle that is none, or stale. */
 belay_ctx belay_runtime_background(belay_runtime runtime);
 
 /* Frees a runtime, in this order: every context under its root ends (cancelled, "the runtime was freed") and no new one
- * can be made under the root; callbacks on those ends are handed out; timers that are pending run at once, each one more
- * time, so that what hangs on their arguments is not lost; then the call waits, at most `timeout`, until all callbacks
- * have returned, and for the runtime's threads to leave. Then the handle is stale: BELAY_OK. In a manual runtime the
- * callbacks run inside this call.
- * BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing new, and you call again to go on waiting.
- * BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE, BELAY_EINVAL (a handle that is none).
- * Contexts remain yours to close; they read as done. What is under a belay_without_cancel context stays live, and can be
- * asked and cancelled, but no timer or deadline is pushed to its listeners any more; its later callbacks run on the
- * default runtime, and timers cannot be added (BELAY_ESTALE). */
+ * can be made under the root; callbacks on those ends are handed out; timers that are pending run at once, each one
+ * more time, so that what hangs on their arguments is not lost; then the call waits, at most `timeout`, until all
+ * callbacks have returned, and for the runtime's threads to leave. Then the handle is stale: BELAY_OK. In a manual
+ * runtime the callbacks run inside this call. BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing
+ * new, and you call again to go on waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE,
+ * BELAY_EINVAL (a handle that is none). Contexts remain yours to close; they read as done. What is under a
+ * belay_without_cancel context stays live, and can be asked and cancelled, but no timer or deadline is pushed to its
+ * listeners any more; its later callbacks run on the default runtime, and timers cannot be added (BELAY_ESTALE). */
 belay_status belay_runtime_free(belay_runtime runtime, belay_duration timeout);
 
 /* Makes Belay usable again in the child of a fork, for the only thread there is: call it before you start others. Every
- * context, registration, timer, group, and runtime of before the fork is stale here (BELAY_ESTALE); their drop functions
- * and callbacks do not run in this process, and an executor of yours is forgotten. The parent process is not affected.
- * BELAY_OK, also where there was no fork: then it does nothing. Takes time in proportion to the memory in use. */
+ * context, registration, timer, group, and runtime of before the fork is stale here (BELAY_ESTALE); their drop
+ * functions and callbacks do not run in this process, and an executor of yours is forgotten. The parent process is not
+ * affected. BELAY_OK, also where there was no fork: then it does nothing. Takes time in proportion to the memory in
+ * use. */
 belay_status belay_runtime_restart(void);
 
 /* The time by the runtime's clock: belay_now(), or what the virtual clock shows. By the real clock for a handle that is
@@ -805,23 +805,22 @@ belay_instant belay_runtime_now(belay_runtime runtime);
  * come. The three are for one loop thread; all else may be used from any thread, and what another thread adds makes the
  * descriptor readable.
  *
- * Fires all that is due by `now` and runs the callbacks, on the calling thread, with no lock held; what these add is fired
- * too if it is due by `now`. The real clock: `now` is your loop's idea of the time (or BELAY_FOREVER for "what the
- * clock says"), and a time that has not come yet counts as the present. A virtual clock: this is what moves it. It
+ * Fires all that is due by `now` and runs the callbacks, on the calling thread, with no lock held; what these add is
+ * fired too if it is due by `now`. The real clock: `now` is your loop's idea of the time (or BELAY_FOREVER for "what
+ * the clock says"), and a time that has not come yet counts as the present. A virtual clock: this is what moves it. It
  * goes from due instant to due instant, so that each callback finds the time it asked for, and stands at `now` in the
- * end; it never goes back. Ties fire in no particular order.
- * BELAY_OK; BELAY_EBUSY if a poll of this runtime is under way, on another thread or around the caller; BELAY_EINVAL for
- * a runtime that is not manual; BELAY_ESTALE. */
+ * end; it never goes back. Ties fire in no particular order. BELAY_OK; BELAY_EBUSY if a poll of this runtime is under
+ * way, on another thread or around the caller; BELAY_EINVAL for a runtime that is not manual; BELAY_ESTALE. */
 belay_status belay_runtime_poll(belay_runtime runtime, belay_instant now);
 
 /* When to poll next, by the runtime's clock: not later than the first thing due, the present if something is to be run
  * at once, BELAY_FOREVER if there is nothing (and for a runtime that is not manual). */
 belay_instant belay_runtime_next(belay_runtime runtime);
 
-/* A descriptor that is readable when a poll has something to do; add it to your epoll, poll or libuv loop, level-triggered.
- * The same one each time; it belongs to the runtime, which closes it when it is freed. With a virtual clock it is
- * readable only when another thread has added something. -1 on failure: BELAY_EINVAL for a runtime that is not manual,
- * BELAY_ESTALE, BELAY_ESYSTEM. */
+/* A descriptor that is readable when a poll has something to do; add it to your epoll, poll or libuv loop,
+ * level-triggered. The same one each time; it belongs to the runtime, which closes it when it is freed. With a virtual
+ * clock it is readable only when another thread has added something. -1 on failure: BELAY_EINVAL for a runtime that is
+ * not manual, BELAY_ESTALE, BELAY_ESYSTEM. */
 int belay_runtime_fd(belay_runtime runtime);
 
 /* The most memory, in bytes, that contexts, registrations and timers may take together, process-wide; 0 is no limit
