@@ -524,8 +524,7 @@ typedef struct belay_custom_ops {
     /* Calls it off, before `drop`, also when fn has been called. A call of fn that comes too late all the same does
      * no harm. */
     void (*stop)(void *self, uint64_t token);
-    /* A descriptor that is readable from the end on. Called once, at the start; the source keeps it open until `drop`.
-     * */
+    /* A descriptor that is readable from the end on. Called once, at the start; it stays open until `drop`. */
     int (*done_fd)(void *self);
     /* BELAY_OK while live; else how it ended, BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, and in *cause why (left as it
      * is: without a cause of its own). Alone it makes the slow path: it is called whenever someone asks the wrapper or
