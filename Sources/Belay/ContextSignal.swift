@@ -52,8 +52,9 @@ extension Context {
     /// ```
     ///
     /// While `body` runs the signals do not have their default action, however many come: the process is not killed.
-    /// Signals that came before do not end the child; each that comes later does. Otherwise as the `async` form of
-    /// `withCancel`.
+    /// Signals that came before do not end the child; each that comes later does. They have to be sent to the process:
+    /// the threads that run tasks block signals, so what is sent to one of those alone (`raise`) does not arrive.
+    /// Otherwise as the `async` form of `withCancel`.
     ///
     /// - Parameters:
     ///   - signals: If one of them cannot be watched (SIGKILL, SIGSEGV …) the child reads as done, with

@@ -100,6 +100,21 @@ extension BelayTests {
             }
         }
 
+        @Test func scratchSpaceReachesFarBelow() async throws {
+            let scratch = RequestDataPool {
+                [Int]()
+            } reset: {
+                $0.removeAll()
+            }
+            func answer() async { Context.current.data(in: scratch) { $0.append(1) } }
+            for _ in 0..<2 {
+                await withData(in: scratch) { ctx, data in
+                    await answer()
+                    #expect(data.with { $0 } == [1])
+                }
+            }
+        }
+
         @Test func aConnectionOwnsItsContext() throws {
             final class Connection {
                 let life = OwnedContext(parent: .background)

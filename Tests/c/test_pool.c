@@ -367,6 +367,44 @@ static void a_thread_that_ends_leaves_its_items_to_others(void) {
     all_dropped(&counts);
 }
 
+// Many threads that end with one item each leave more short chains than the depot has places.
+static atomic_int holding_one, may_end;
+struct ending { struct check_thread thread; int number; };
+static void get_and_put_one(void *argument) {
+    struct ending *self = argument;
+    struct item *item = get(shared_pool);
+    atomic_fetch_add(&holding_one, 1);
+    while (atomic_load(&may_end) < self->number) check_sleep(BELAY_US(100));
+    put(shared_pool, item);
+}
+static void many_threads_that_end_leave_their_items_to_others(void) {
+    enum { THREADS = 100 };
+    static struct ending endings[THREADS];
+    struct counts counts = {0};
+    uint64_t idle = IDLE_ITEMS;
+    shared_pool = new_pool(&counts, 0, 0);
+    atomic_store(&holding_one, 0);
+    atomic_store(&may_end, -1);
+    for (int i = 0; i < THREADS; i++) {
+        endings[i].number = i;
+        check_start(&endings[i].thread, get_and_put_one, &endings[i]);
+    }
+    EVENTUALLY(holding_one == THREADS);
+    for (int i = 0; i < THREADS; i++) { // one after the other
+        atomic_store(&may_end, i);
+        check_join(&endings[i].thread);
+    }
+    CHECK_IS(counts.made, THREADS);
+    CHECK_IS(IDLE_ITEMS, idle + THREADS);
+    struct item *items[THREADS];
+    for (int i = 0; i < THREADS; i++) items[i] = get(shared_pool);
+    CHECK_IS(counts.made, THREADS);
+    for (int i = 0; i < THREADS; i++) put(shared_pool, items[i]);
+    CHECK_IS(counts.dropped, 0);
+    free_pool(shared_pool);
+    all_dropped(&counts);
+}
+
 static atomic_int inside, arrived;
 static atomic_bool go_home;
 static void hold_one_free_item(void *argument) {
@@ -460,6 +498,35 @@ static void nobody_is_refused_a_free_item(void) {
     CHECK(counts.made <= CAP);
     free_pool(shared_pool);
     all_dropped(&counts);
+}
+
+// One thread trims without a pause while others take and give a few items as fast as they can. Unless the two keep out of
+// each other's way, an item is had twice, or used after it was released.
+static atomic_bool enough;
+static void take_and_give(void *argument) {
+    (void)argument;
+    while (!atomic_load_explicit(&enough, memory_order_relaxed)) {
+        struct item *items[3];
+        for (int i = 0; i < 3; i++) {
+            CHECK((items[i] = belay_pool_get(shared_pool)) != NULL);
+            CHECK_IS(atomic_exchange_explicit(&items[i]->user, 1, memory_order_relaxed), 0);
+        }
+        for (int i = 0; i < 3; i++) put(shared_pool, items[i]);
+    }
+}
+static void owners_and_thieves_keep_apart(void) {
+    struct counts counts = {0};
+    struct check_thread owners[3];
+    uint64_t live = LIVE_ITEMS;
+    shared_pool = new_pool(&counts, 0, 0);
+    atomic_store(&enough, false);
+    for (int i = 0; i < 3; i++) check_start(&owners[i], take_and_give, NULL);
+    for (long i = check_scaled(100000); i > 0; i--) CHECK_IS(belay_pool_trim(shared_pool), BELAY_OK);
+    atomic_store(&enough, true);
+    for (int i = 0; i < 3; i++) check_join(&owners[i]);
+    free_pool(shared_pool);
+    all_dropped(&counts);
+    CHECK_IS(LIVE_ITEMS, live);
 }
 
 // --- Data on contexts ------------------------------------------------------------------------------------------------
@@ -959,9 +1026,11 @@ int main(int argc, char **argv) {
         TEST(free_while_in_use),
         TEST(places_are_used_again),
         TEST(a_thread_that_ends_leaves_its_items_to_others),
+        TEST(many_threads_that_end_leave_their_items_to_others),
         TEST(items_of_idle_threads_are_taken),
         TEST(the_cap_is_exact),
         TEST(nobody_is_refused_a_free_item),
+        TEST(owners_and_thieves_keep_apart),
         TEST(data_is_seen_below),
         TEST(data_goes_back_with_the_last_that_sees_it),
         TEST(nothing_of_one_request_is_seen_by_the_next),

@@ -3,9 +3,18 @@ import CBelay
 import Synchronization
 
 extension Handle {
-    /// What `belay_err` answers.
+    /// What `belay_err` answers. Where the state word alone decides, the one look at it is all.
     @inline(__always) func status() -> belay_status {
         guard let found = find() else { return absent() }
+        if kind == Kind.scope {
+            if found.state.isDone { return found.state.verdict.status }
+            if !found.state.has(State.pulls | State.timed | State.asks) { return BELAY_OK }
+        }
+        return statusFarther(found)
+    }
+
+    /// The rest: the clock, scopes above, other kinds of context.
+    @inline(never) private func statusFarther(_ found: Found) -> belay_status {
         if kind == Kind.lite { return found.liteStatus(self) }
         if isImmortal { return BELAY_OK }
         var state = found.state

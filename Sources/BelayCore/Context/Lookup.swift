@@ -24,7 +24,9 @@ extension Handle {
         guard index < region.pointee.limit.load(ordering: .acquiring) else { return nil }
         let cell = region.pointee.cell(index, as: Node.self)
         let state = cell.state
-        guard matches(state.word), isContext else { return nil }
+        // A free or closed cell has no kind, and neither has a handle that matches one. Cells here have no other kinds than
+        // those of contexts.
+        guard matches(state.word), bits & Handle.kindMask != 0 else { return nil }
         return Found(node: cell, state: state)
     }
 

@@ -38,6 +38,7 @@ struct Handle {
     static let indexBits: UInt64 = 28
     static let indexMask: UInt64 = (1 << indexBits) - 1
     static let kindShift: UInt64 = indexBits
+    static let kindMask: UInt64 = 15 << kindShift
     static let generationShift: UInt64 = 32
 
     @inline(__always) init(bits: UInt64) { self.bits = bits }

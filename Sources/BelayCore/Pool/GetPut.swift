@@ -13,7 +13,7 @@ extension Handle {
         if let magazine = PoolMagazine.own(poolIndex), magazine.enter(Pool.at(poolIndex), expecting: self) {
             let item = magazine.take()
             if item != 0 {
-                magazine.countGet()
+                PoolCounters.own.pointee.countGet()
                 magazine.leave()
                 PoolItem.tag(item).pointee.set(bits)
                 return PoolItem.memory(item)
@@ -37,20 +37,20 @@ extension Handle {
         }
         if item != 0 {
             magazine.leave()
-            return handOut(item, pool, magazine)
+            return handOut(item, pool)
         }
         let mayMake = pool.reserveItem()
         // The new item's reference, or one for the time we look elsewhere. The pool is open, so this is not from 0.
         pool.pointee.references.wrappingAdd(1, ordering: .relaxed)
         magazine.leave()
-        return mayMake ? makeItem(pool, magazine) : stealItem(pool, magazine)
+        return mayMake ? makeItem(pool) : stealItem(pool, magazine)
     }
 
-    private func makeItem(_ pool: PoolPointer, _ magazine: PoolMagazinePointer) -> UnsafeMutableRawPointer? {
+    private func makeItem(_ pool: PoolPointer) -> UnsafeMutableRawPointer? {
         let item = pool.makeItem(self)
         if item == 0 { return failGet(BELAY_ENOMEM) }
-        magazine.countMiss()
-        magazine.countGet()
+        PoolCounters.own.pointee.countMiss()
+        PoolCounters.own.pointee.countGet()
         return PoolItem.memory(item)
     }
 
@@ -58,8 +58,8 @@ extension Handle {
         switch pool.steal(for: magazine, self) {
         case .item(let item):
             pool.unreference()
-            return handOut(item, pool, magazine)
-        case .room: return makeItem(pool, magazine)
+            return handOut(item, pool)
+        case .room: return makeItem(pool)
         case .nothing:
             pool.unreference()
             return failGet(BELAY_ENOMEM)
@@ -69,10 +69,9 @@ extension Handle {
         }
     }
 
-    private func handOut(_ item: UInt, _ pool: PoolPointer, _ magazine: PoolMagazinePointer) -> UnsafeMutableRawPointer
-    {
+    private func handOut(_ item: UInt, _ pool: PoolPointer) -> UnsafeMutableRawPointer {
         if pool.isChecked { pool.uncover(item) }
-        magazine.countGet()
+        PoolCounters.own.pointee.countGet()
         PoolItem.tag(item).pointee.set(bits)
         return PoolItem.memory(item)
     }

@@ -173,14 +173,16 @@ struct PoolCounts {
         var items: UInt64 = 0
         var counts = PoolCounts()
         for index in 0...Globals.pointer.pointee.poolCount.get() {
-            items = items &+ Pool.at(index).pointee.items.get()
+            let existing = Pool.at(index).pointee.items.get()
+            if existing == 0 { continue }
+            items = items &+ existing
             counts.idle = counts.idle &+ Pool.at(index).pointee.deposited.get()
-            Thread.forEach { thread in
-                guard let magazine = thread.poolMagazine(index) else { return }
-                gets = gets &+ magazine.pointee.gets.get()
-                counts.idle = counts.idle &+ magazine.freeItems
-                counts.misses = counts.misses &+ magazine.pointee.misses.get()
-            }
+            Thread.forEach { counts.idle = counts.idle &+ ($0.poolMagazine(index)?.freeItems ?? 0) }
+        }
+        Thread.forEach { thread in
+            guard let counters = thread.poolCounters else { return }
+            gets = gets &+ counters.pointee.gets.get()
+            counts.misses = counts.misses &+ counters.pointee.misses.get()
         }
         // Others go on while we add up, so a difference may for a moment come out below zero.
         counts.live = items > counts.idle ? items - counts.idle : 0

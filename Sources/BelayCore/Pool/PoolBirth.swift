@@ -48,9 +48,6 @@ extension Pool {
         let globals = Globals.pointer
         globals.pointee.poolLock.lock()
         defer { globals.pointee.poolLock.unlock() }
-        if globals.pointee.poolsFenced.get() == 0 {
-            globals.pointee.poolsFenced.set(belaycore_register_membarrier() != 0 ? 1 : 2)
-        }
         let free = globals.pointee.freePool.get()
         if free != 0 {
             globals.pointee.freePool.set(at(free).pointee.nextFree.get())
@@ -67,6 +64,10 @@ extension Pool {
         guard let layout = ItemLayout(size: desc.item_size, alignment: desc.alignment, isChecked: isChecked),
             Setup.run()
         else { return nil }
+        if Globals.pointer.pointee.poolsFenced.get() == 0 {
+            // Without the lock, because it may sleep. Two threads may both do it, and come to the same result.
+            Globals.pointer.pointee.poolsFenced.set(belaycore_register_membarrier() != 0 ? 1 : 2)
+        }
         let index = takeRecord()
         if index == 0 { return nil }
         let pool = at(index)

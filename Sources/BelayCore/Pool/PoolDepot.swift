@@ -34,6 +34,31 @@ enum PoolDepot {
         return false
     }
 
+    /// The same; what finds no room goes to `rest`. Threads that come and go may fill the row with short chains: so
+    /// then this one is joined with one of them.
+    static func push(_ pool: PoolPointer, _ chain: UInt, count: UInt32, start: Int, orTo rest: inout PoolList) {
+        var (chain, count, position) = (chain, count, start)
+        while !push(pool, chain, count: count, start: position) {
+            position += 1
+            guard position - start <= slots else { return rest.add(chain) }
+            guard let (other, length) = pop(pool, start: position) else { continue }
+            if length + count <= pool.pointee.room.get() {
+                join(other, chain)
+                (chain, count) = (other, length + count)
+            } else if !push(pool, other, count: length, start: position) {
+                // Another thread has taken its place meanwhile.
+                rest.add(other)
+            }
+        }
+    }
+
+    private static func join(_ chain: UInt, _ next: UInt) {
+        var last = chain
+        while PoolItem.link(last).pointee.get() != 0 { last = PoolItem.link(last).pointee.get() }
+        PoolItem.link(last).pointee.set(next)
+        PoolItem.tag(next).pointee.set(PoolItem.free)
+    }
+
     /// A chain and its length; nil if there is none.
     static func pop(_ pool: PoolPointer, start: Int) -> (chain: UInt, count: UInt32)? {
         for position in start..<start + slots {

@@ -44,11 +44,6 @@ struct PoolMagazine: ~Copyable {
     let head: Atomic<UInt>
     let spare: Atomic<UInt>
     let spareCount: Atomic<UInt32>
-    /// Counts of this thread, ever, for all pools that had this index; written by the owner only. Items got, and those of
-    /// them that had to be made.
-    let gets: Atomic<UInt64>
-    let misses: Atomic<UInt64>
-
     static let bytes = 64
 
     /// How many items a chain holds: about 64 KiB, because what a thread keeps no other thread has.
@@ -59,13 +54,35 @@ struct PoolMagazine: ~Copyable {
         at(belaycore_magazines().unsafelyUnwrapped, index).pointee.get().magazine
     }
 
-    fileprivate static let tableBytes = Int(BELAYCORE_POOLS) * 8
+    private static let countersOffset = Int(BELAYCORE_POOLS) * 8
+    fileprivate static let tableBytes = countersOffset + MemoryLayout<PoolCounters>.size
+
+    /// Counters stand behind the table.
+    @inline(__always) fileprivate static func counters(_ table: UnsafeMutableRawPointer)
+        -> UnsafeMutablePointer<PoolCounters>
+    {
+        (table + countersOffset).assumingMemoryBound(to: PoolCounters.self)
+    }
 
     @inline(__always) fileprivate static func at(_ table: UnsafeMutableRawPointer, _ index: UInt32)
         -> UnsafeMutablePointer<Atomic<UInt>>
     {
         table.assumingMemoryBound(to: Atomic<UInt>.self) + Int(index)
     }
+}
+
+/// What a thread did, ever, in all pools; written by the thread only. Items got, and those of them that had to be made.
+struct PoolCounters: ~Copyable {
+    let gets: Atomic<UInt64>
+    let misses: Atomic<UInt64>
+
+    /// The calling thread's, which has a magazine already.
+    @inline(__always) static var own: UnsafeMutablePointer<PoolCounters> {
+        PoolMagazine.counters(belaycore_magazines().unsafelyUnwrapped)
+    }
+
+    @inline(__always) borrowing func countGet() { gets.set(gets.get() &+ 1) }
+    @inline(__always) borrowing func countMiss() { misses.set(misses.get() &+ 1) }
 }
 
 typealias PoolMagazinePointer = UnsafeMutablePointer<PoolMagazine>
@@ -81,6 +98,13 @@ extension UnsafeMutablePointer where Pointee == Thread {
             return nil
         }
         return PoolMagazine.at(table, index).pointee.load(ordering: .acquiring).magazine
+    }
+
+    /// The counters of any thread; nil if it never used a pool.
+    var poolCounters: UnsafeMutablePointer<PoolCounters>? {
+        UnsafeMutableRawPointer(bitPattern: pointee.poolMagazines.load(ordering: .acquiring)).map {
+            PoolMagazine.counters($0)
+        }
     }
 
     /// The calling thread's magazine for a pool, made if need be; nil when there is no memory.
@@ -229,7 +253,12 @@ extension UnsafeMutablePointer where Pointee == PoolMagazine {
     }
 
     fileprivate func empty(into pool: PoolPointer, _ rest: inout PoolList) {
-        depose(takeFirst(), 1, pool, &rest)
+        let first = pointee.first.get()
+        if first != 0 {
+            PoolItem.link(first).pointee.set(pointee.head.get())
+            load(first, pointee.count.get() &+ 1)
+            pointee.first.set(0)
+        }
         depose(pointee.head.get(), pointee.count.get(), pool, &rest)
         depose(pointee.spare.get(), pointee.spareCount.get(), pool, &rest)
         load(0, 0)
@@ -237,8 +266,7 @@ extension UnsafeMutablePointer where Pointee == PoolMagazine {
     }
 
     private func depose(_ chain: UInt, _ count: UInt32, _ pool: PoolPointer, _ rest: inout PoolList) {
-        if chain == 0 || PoolDepot.push(pool, chain, count: count, start: depotStart) { return }
-        rest.add(chain)
+        if chain != 0 { PoolDepot.push(pool, chain, count: count, start: depotStart, orTo: &rest) }
     }
 
     /// Takes all that the magazine holds.
@@ -284,9 +312,4 @@ extension UnsafeMutablePointer where Pointee == PoolMagazine {
 
     /// Magazines of different threads stand at different addresses.
     private var depotStart: Int { Int(UInt(bitPattern: self) >> 10 & 63) }
-
-    // MARK: counters, by the owner
-
-    @inline(__always) func countGet() { pointee.gets.set(pointee.gets.get() &+ 1) }
-    @inline(__always) func countMiss() { pointee.misses.set(pointee.misses.get() &+ 1) }
 }
