@@ -24,6 +24,7 @@ import Testing
         #expect(Pool.nameOffset + Pool.nameBytes <= Pool.depotOffset)
         #expect(Pool.depotOffset + PoolDepot.slots * 8 <= Int(BELAYCORE_POOL_BYTES))
         #expect(MemoryLayout<PoolMagazine>.size <= PoolMagazine.bytes)
+        #expect(MemoryLayout<Wheel.Slot>.stride == 64 && MemoryLayout<Wheel.Header>.size <= 128)
         #expect(Wheel.byteCount + 128 <= Int(BELAYCORE_SHARD_BYTES))
     }
 

@@ -43,6 +43,9 @@ struct WheelSpace {
 ///    behind it);
 /// 3. so the first timer is in the first occupied slot of the lowest occupied level: two count-zeros away.
 ///
+/// A slot's timers stand on eight lists, told apart by the low bits of their indices. A list is a chain of cache misses once
+/// the timers are many; eight that are walked in turns miss at the same time.
+///
 /// Each slot keeps the earliest and the latest of its instants, exact until something is removed, then too wide. They let
 /// the driver sleep until a timer is due, and not until a slot's border, when only a cascade would be to do.
 struct Wheel {
@@ -50,23 +53,39 @@ struct Wheel {
     static let digitBits: UInt64 = 6
     static let levels = 8
     static let slotsPerLevel = 64
-    static let byteCount = MemoryLayout<Header>.size + levels * slotsPerLevel * MemoryLayout<Slot>.stride
+    /// Slots are cache lines, so they begin with one. The storage does, too.
+    private static let slotsOffset = 128
+    static let byteCount = slotsOffset + levels * slotsPerLevel * MemoryLayout<Slot>.stride
+    static let alignment = 64
 
     struct Header {
         /// How far the wheel has come, in ticks.
         var tick: UInt64
-        var count: UInt64
         /// A bit for each level that has an occupied slot, and for each level a bit for each such slot.
         var levels: UInt64
         var occupied: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
 
-        static let occupiedOffset = 24
+        static let occupiedOffset = 16
     }
 
+    /// One cache line.
     struct Slot {
         var earliest: Int64
         var latest: Int64
-        var head: UInt32
+        /// A bit for each list that has a timer.
+        var lists: UInt64
+        /// The first timer of each list, 0 for none.
+        private var heads: (UInt64, UInt64, UInt64, UInt64)
+        private var rest: UInt64
+
+        static let headsOffset = 24
+    }
+
+    static let listsPerSlot = 8
+
+    /// Neighbours in memory share a list, so that what was added in order is also walked in order.
+    @inline(__always) static func list(_ index: UInt32) -> Int {
+        Int(truncatingIfNeeded: index / 8) & (listsPerSlot - 1)
     }
 
     let header: UnsafeMutablePointer<Header>
@@ -76,7 +95,7 @@ struct Wheel {
     /// A view of `byteCount` bytes of storage.
     @inline(__always) init(storage: UnsafeMutableRawPointer, space: WheelSpace) {
         header = storage.assumingMemoryBound(to: Header.self)
-        slots = (storage + MemoryLayout<Header>.size).assumingMemoryBound(to: Slot.self)
+        slots = (storage + Wheel.slotsOffset).assumingMemoryBound(to: Slot.self)
         self.space = space
     }
 
@@ -94,7 +113,6 @@ struct Wheel {
     @inline(__always) func add(_ index: UInt32, at expiry: Int64) {
         space.entry(index).pointee.expiry.set(expiry)
         place(index, expiry)
-        header.pointee.count &+= 1
     }
 
     @inline(__always) private func place(_ index: UInt32, _ expiry: Int64) {
@@ -106,30 +124,34 @@ struct Wheel {
         let number = level &* Wheel.slotsPerLevel &+ digit
         let slot = slot(number)
         let entry = space.entry(index)
-        let head = slot.pointee.head
-        if head == 0 {
-            occupied(level).pointee |= 1 << UInt64(digit)
-            header.pointee.levels |= 1 << UInt64(level)
-            slot.pointee.earliest = expiry
-            slot.pointee.latest = expiry
+        let list = Wheel.list(index)
+        let head = head(slot, list)
+        let next = head.pointee
+        if next != 0 {
+            space.entry(next).pointee.previous.set(index)
         } else {
-            space.entry(head).pointee.previous.set(index)
-            if expiry < slot.pointee.earliest { slot.pointee.earliest = expiry }
-            if expiry > slot.pointee.latest { slot.pointee.latest = expiry }
+            if slot.pointee.lists == 0 {
+                occupied(level).pointee |= 1 << UInt64(digit)
+                header.pointee.levels |= 1 << UInt64(level)
+                slot.pointee.earliest = expiry
+                slot.pointee.latest = expiry
+            }
+            slot.pointee.lists |= 1 << UInt64(list)
         }
-        entry.pointee.next.set(head)
+        if expiry < slot.pointee.earliest { slot.pointee.earliest = expiry }
+        if expiry > slot.pointee.latest { slot.pointee.latest = expiry }
+        entry.pointee.next.set(next)
         entry.pointee.previous.set(0)
         entry.pointee.place.set(UInt16(truncatingIfNeeded: number &+ 1))
-        slot.pointee.head = index
+        head.pointee = index
+    }
+
+    @inline(__always) func head(_ slot: UnsafeMutablePointer<Slot>, _ list: Int) -> UnsafeMutablePointer<UInt32> {
+        (UnsafeMutableRawPointer(slot) + Slot.headsOffset).assumingMemoryBound(to: UInt32.self) + list
     }
 
     /// Removes an entry that is in this wheel.
     @inline(__always) func remove(_ index: UInt32) {
-        unlink(index)
-        header.pointee.count &-= 1
-    }
-
-    @inline(__always) private func unlink(_ index: UInt32) {
         let entry = space.entry(index)
         let next = entry.pointee.next.get()
         let previous = entry.pointee.previous.get()
@@ -138,8 +160,12 @@ struct Wheel {
             space.entry(previous).pointee.next.set(next)
         } else {
             let number = Int(entry.pointee.place.get()) &- 1
-            slot(number).pointee.head = next
-            if next == 0 { vacate(number) }
+            let list = Wheel.list(index)
+            head(slot(number), list).pointee = next
+            if next == 0 {
+                slot(number).pointee.lists &= ~(1 << UInt64(list))
+                if slot(number).pointee.lists == 0 { vacate(number) }
+            }
         }
         entry.pointee.place.set(0)
     }
@@ -186,13 +212,14 @@ struct Wheel {
             let shift = UInt64(level) &* Wheel.digitBits
             let start = (header.pointee.tick >> shift & ~63 | UInt64(digit)) << shift
             if start > target { break }
-            let rest = takeDue(level &* Wheel.slotsPerLevel &+ digit, by: instant, most: most, into: &due)
+            let number = level &* Wheel.slotsPerLevel &+ digit
+            takeDue(number, by: instant, most: most, into: &due)
             if due.count == most { return (due.first, due.count) }
             if level == 0 && start == target { break }
             // All that is left there is due later than the slot's first tick: with the wheel moved on to that tick it
             // stands lower. On level 0 nothing is left.
             header.pointee.tick = max(header.pointee.tick, start)
-            replace(rest)
+            replace(number)
         }
         header.pointee.tick = max(header.pointee.tick, target)
         return (due.first, due.count)
@@ -203,50 +230,69 @@ struct Wheel {
         var count = 0
     }
 
-    /// Takes what is due out of a slot. If that is all of it up to `most`, the others leave the slot too where time has
-    /// passed it by, and are returned as a list; on the wheel's current tick they stay, with exact bounds.
-    private func takeDue(_ number: Int, by instant: Int64, most: Int, into due: inout Due) -> UInt32 {
+    /// Takes what is due out of a slot, up to `most` in all. If that is everything, the bounds of what is left are exact.
+    private func takeDue(_ number: Int, by instant: Int64, most: Int, into due: inout Due) {
         let slot = slot(number)
         var earliest = Int64.max
         var latest = Int64.min
-        var index = slot.pointee.head
-        while index != 0 {
-            let entry = space.entry(index)
-            let next = entry.pointee.next.get()
+        let isWhole = forEach(in: slot, slot.pointee.lists) { index, entry in
             let expiry = entry.pointee.expiry.get()
-            if expiry <= instant {
-                if due.count == most { return 0 }
-                remove(index)
-                entry.pointee.next.set(due.first)
-                due.first = index
-                due.count &+= 1
-            } else {
+            if expiry > instant {
                 earliest = min(earliest, expiry)
                 latest = max(latest, expiry)
+                return true
             }
-            index = next
+            if due.count == most { return false }
+            remove(index)
+            entry.pointee.next.set(due.first)
+            due.first = index
+            due.count &+= 1
+            return true
         }
-        let rest = slot.pointee.head
-        if rest == 0 { return 0 }
+        if !isWhole || slot.pointee.lists == 0 { return }
         slot.pointee.earliest = earliest
         slot.pointee.latest = latest
-        return rest
     }
 
-    private func replace(_ list: UInt32) {
-        if list == 0 { return }
-        vacateList(list)
-        var index = list
-        while index != 0 {
-            let next = space.entry(index).pointee.next.get()
-            place(index, space.entry(index).pointee.expiry.get())
-            index = next
+    /// Places the timers of a slot anew, lower, now that time has come to its beginning.
+    private func replace(_ number: Int) {
+        let slot = slot(number)
+        let lists = slot.pointee.lists
+        if lists == 0 { return }
+        slot.pointee.lists = 0
+        vacate(number)
+        _ = forEach(in: slot, lists) { index, entry in
+            place(index, entry.pointee.expiry.get())
+            return true
         }
     }
 
-    private func vacateList(_ list: UInt32) {
-        let number = Int(space.entry(list).pointee.place.get()) - 1
-        slot(number).pointee.head = 0
-        vacate(number)
+    /// Visits the timers of a slot's lists in turns, one of each, until `body` answers false. What it is called with has been
+    /// left behind by then: it may be removed, or placed elsewhere. The lists' heads are taken off if the slot says it has none.
+    @inline(__always) private func forEach(
+        in slot: UnsafeMutablePointer<Slot>, _ lists: UInt64,
+        _ body: (UInt32, UnsafeMutablePointer<WheelEntry>) -> Bool
+    ) -> Bool {
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: Wheel.listsPerSlot) { cursors in
+            for list in 0..<Wheel.listsPerSlot {
+                cursors[list] = head(slot, list).pointee
+                if slot.pointee.lists == 0 { head(slot, list).pointee = 0 }
+            }
+            var open = lists
+            while open != 0 {
+                var turn = open
+                while turn != 0 {
+                    let list = turn.trailingZeroBitCount
+                    turn &= turn &- 1
+                    let index = cursors[list]
+                    let entry = space.entry(index)
+                    let next = entry.pointee.next.get()
+                    cursors[list] = next
+                    if next == 0 { open &= ~(1 << UInt64(list)) }
+                    if !body(index, entry) { return false }
+                }
+            }
+            return true
+        }
     }
 }
