@@ -41,11 +41,25 @@ extension UnsafeMutablePointer where Pointee == Node {
         guard pointee.references.change(alone, gone) else { return closeSlowly(handle) }
         // Nobody else had a reference, nobody ever listened, and no reference can be taken any more: the node is ours alone,
         // and there is nobody to be told that it ended.
+        let state = state
         pointee.state.store(state.closed(handle.generation), ordering: .releasing)
         // StoreStore: a reader that finds recycled words must find the handle stale.
         atomicMemoryFence(ordering: .releasing)
-        recycleUpwards()
+        if holdsNothing(kind: handle.kind) {
+            // What `recycle` does for a node that holds nothing.
+            let parent = node(pointee.parent.get())
+            giveCell(generation: UInt64(UInt32(truncatingIfNeeded: handle.generation &+ 1)), runtime: state.runtime)
+            parent.release()
+        } else {
+            recycleUpwards()
+        }
         return BELAY_OK
+    }
+
+    /// Whether there is nothing to give back but the cell. (Of a value something else may know than the node does.)
+    @inline(__always) private func holdsNothing(kind: UInt64) -> Bool {
+        if kind == Kind.scope || kind == Kind.lite { return pointee.cause.get() | pointee.timeoutCause.get() == 0 }
+        return kind == Kind.detached && asValue.pointee.drop.get() == 0
     }
 
     /// One more owner, and its reference, unless a close has won. Owners are counted under the lock under which a close

@@ -23,7 +23,7 @@ struct LiteNode: ~Copyable {
     let listen: Atomic<UInt32>
     /// Why it was cancelled, claimed by the first cancel that brings a cause; at the place where `Node` has it.
     let cause: Atomic<UInt32>
-    /// A copy of its parent's cause.
+    /// A copy of its parent's cause; at the place of `timeoutCause`.
     let inheritedCause: Atomic<UInt32>
     /// What waiters sleep on; see `Listen.markSleeper`.
     let sleep: Atomic<UInt32>

@@ -27,7 +27,7 @@ extension UnsafeMutablePointer where Pointee == Node {
             }
             if pointee.references.change(old, old &+ 1) {
                 // Threads fight over the word: give it stripes. Without memory for them it stays as it is.
-                if failures > 1 { addStripes(generation: generation) }
+                if failures > 0 { addStripes(generation: generation) }
                 return true
             }
             failures += 1
