@@ -16,7 +16,6 @@ extension UnsafeMutablePointer where Pointee == Node {
     }
 
     @inline(never) private func acquireSlowly(generation: UInt64) -> Bool {
-        var failures = 0
         while true {
             let old = pointee.references.get()
             guard old >> Handle.generationShift == generation, old & References.countMask != 0 else { return false }
@@ -26,11 +25,11 @@ extension UnsafeMutablePointer where Pointee == Node {
                 return false
             }
             if pointee.references.change(old, old &+ 1) {
-                // Threads fight over the word: give it stripes. Without memory for them it stays as it is.
-                if failures > 0 { addStripes(generation: generation) }
+                // We are here because threads meet at the word. Where that happens again and again it gets stripes; once
+                // is nothing. Without memory for them it stays as it is.
+                if Thread.meets() { addStripes(generation: generation) }
                 return true
             }
-            failures += 1
         }
     }
 

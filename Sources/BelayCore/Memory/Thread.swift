@@ -22,6 +22,8 @@ struct Thread: ~Copyable {
     /// Groups that this thread made, and gave back, ever: as a magazine's counts.
     let groupsMade = Atomic<UInt64>(0)
     let groupsGone = Atomic<UInt64>(0)
+    /// How often it met others at a reference count.
+    private var meetings: UInt32 = 0
     /// The next of all records (for sums), and of those that no thread has (for reuse; under `Globals.threadLock`).
     private let nextRecord: UInt
     private let nextIdle = Atomic<UInt>(0)
@@ -107,6 +109,13 @@ struct Thread: ~Copyable {
             record.pointee.nextIdle.set(globals.pointee.idleThreads.get())
             globals.pointee.idleThreads.set(UInt(bitPattern: record))
         }
+    }
+
+    /// The calling thread met another one at a reference count: true every few times.
+    static func meets() -> Bool {
+        guard let thread = known else { return false }
+        thread.pointee.meetings &+= 1
+        return thread.pointee.meetings % 8 == 0
     }
 
     static func forEach(_ body: (UnsafeMutablePointer<Thread>) -> Void) {
