@@ -91,6 +91,32 @@ static void listeners_of_descendants_are_told(void) {
     }
 }
 
+// A deadline that was moved to never, or past the parent's, leaves the end to the parent's, which nobody had armed.
+static void callbacks_lost_where_the_parents_deadline_counts_again(void) {
+    for (int which = 0; which < 6; which++) {
+        atomic_int ran = 0;
+        int fd = -1;
+        bool early = which % 2, by_fd = which / 2 == 1, below = which / 2 == 2;
+        belay_ctx top = belay_with_timeout(belay_background(), BELAY_MS(20));
+        belay_ctx middle = early ? belay_with_timeout(top, BELAY_MS(10)) : belay_with_cancel(top), bottom = middle;
+        if (!early) CHECK_IS(belay_set_deadline(middle, BELAY_FOREVER), BELAY_OK);
+        if (below) bottom = far(middle); // later than the top's deadline, which it must not miss
+        if (by_fd) fd = belay_done_fd(bottom);
+        if (!by_fd) CHECK(belay_after_func(bottom, check_count, &ran).bits != 0);
+        if (early) {
+            belay_status status = belay_set_deadline(middle, in(BELAY_SEC(100)));
+            CHECK(status == BELAY_OK || status == BELAY_DEADLINE_EXCEEDED); // the latter if this machine slept
+        }
+        struct pollfd readable = {.fd = fd, .events = POLLIN};
+        if (by_fd) CHECK_IS(poll(&readable, 1, -1), 1);
+        if (!by_fd) EVENTUALLY(atomic_load(&ran) == 1);
+        check_done(bottom, BELAY_DEADLINE_EXCEEDED);
+        if (below) check_close(bottom);
+        check_close(middle);
+        check_close(top);
+    }
+}
+
 static void a_keep_alive_is_never_cut_short(void) {
     belay_ctx ctx = belay_with_timeout(belay_background(), BELAY_SEC(1000));
     atomic_int ran = 0;
@@ -249,9 +275,9 @@ static void what_cannot_be_reset(void) {
 int main(void) {
     static const struct check_test tests[] = {
         TEST(earlier_later_and_never), TEST(never_past_the_parents), TEST(descendants_follow),
-        TEST(listeners_of_descendants_are_told), TEST(a_keep_alive_is_never_cut_short), TEST(what_cannot_be_moved),
-        TEST(moves_race_with_the_driver), TEST(the_old_handle_is_stale), TEST(a_late_timer_finds_nothing),
-        TEST(what_cannot_be_reset),
+        TEST(listeners_of_descendants_are_told), TEST(callbacks_lost_where_the_parents_deadline_counts_again),
+        TEST(a_keep_alive_is_never_cut_short), TEST(what_cannot_be_moved), TEST(moves_race_with_the_driver),
+        TEST(the_old_handle_is_stale), TEST(a_late_timer_finds_nothing), TEST(what_cannot_be_reset),
     };
     RUN_TESTS(tests, "");
     return 0;

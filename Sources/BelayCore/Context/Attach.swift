@@ -15,9 +15,10 @@ extension UnsafeMutablePointer where Pointee == Node {
                 let status = Foreign.startPolling(top)
                 if status != BELAY_OK { return status }
             }
-            // A deadline that was moved may come before those that its descendants know of: it must be pushed.
-            if top.state.has(State.moved) && top.pointee.deadline.get() != Clock.never {
-                let status = Shard.arm(top)
+            // A deadline that was moved may come before those that its descendants know of: it must be pushed. So must the
+            // one above, where it was moved to never: it is this scope that its descendants believe to be armed.
+            if top.state.has(State.moved), let clock = top.clockInEffect {
+                let status = Shard.arm(clock)
                 if status != BELAY_OK { return status }
             }
         }

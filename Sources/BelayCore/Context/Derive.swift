@@ -110,7 +110,7 @@ enum Limit {
     let deadline = limit.instant(in: runtime)
     var rest = above.runtime | marks
     var clock = above.clock
-    if deadline < (clock == 0 ? Clock.never : node(clock).pointee.deadline.get()) { clock = index }
+    if deadline < (clock == 0 ? Clock.never : node(clock).latestBelow) { clock = index }
     var origin: UInt32 = 0
     if above.scope != 0 {
         let scope = node(above.scope)

@@ -62,8 +62,11 @@ extension UnsafeMutablePointer where Pointee == Node {
             finish()
             return status
         }
-        if next != Clock.never && state.has(State.attached) {
-            let armed = Shard.arm(self)
+        // Sequentially consistent, after the deadline: whoever attaches it now looks at that afterwards. Where the deadline
+        // of a scope above is the one that counts, listeners have relied on ours so far.
+        let now = State(pointee.state.load(ordering: .sequentiallyConsistent))
+        if now.has(State.attached), let clock = clockInEffect {
+            let armed = Shard.arm(clock)
             if armed != BELAY_OK { return armed }
         }
         // A deadline in the past ends it here and now.

@@ -104,6 +104,12 @@ extension UnsafeMutablePointer where Pointee == Node {
         return owner.pointee.deadline.get() != Clock.never ? owner : owner.clockAbove
     }
 
+    /// How late a scope below this clock may end: by its deadline, or where that was moved to "never" by one above.
+    @inline(__always) var latestBelow: Int64 {
+        let deadline = pointee.deadline.get()
+        return deadline != Clock.never ? deadline : clockAbove?.pointee.deadline.get() ?? Clock.never
+    }
+
     @inline(never) private var clockAbove: NodePointer? {
         var current = self
         // Bounded only so that a walk over cells that are being recycled ends.

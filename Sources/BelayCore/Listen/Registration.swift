@@ -70,8 +70,8 @@ enum Registration {
             dispatch(task)
             return BELAY_OK
         }
-        let clock = scope.pointee.clock.get()
-        let armed = clock == 0 || born & Task.ownTimer != 0 ? BELAY_OK : Shard.arm(node(clock))
+        if born & Task.ownTimer != 0 { return BELAY_OK }
+        let armed = scope.clockInEffect.map { Shard.arm($0) } ?? BELAY_OK
         if armed == BELAY_OK { return BELAY_OK }
         // Nobody would tell it of the deadline. If it has not begun, it never will; else the cell may be another's.
         return stop(task, born) == BELAY_STOP_PREVENTED ? armed : BELAY_OK
