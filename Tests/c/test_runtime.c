@@ -358,6 +358,52 @@ static void freed_in_a_storm(void) {
     }
 }
 
+// A free on another thread than the loop's returned, and closed the loop's descriptors, in the middle of a poll.
+struct polled { belay_runtime runtime; atomic_int began, ended; };
+static void takes_its_time(void *raw) {
+    struct polled *polled = raw;
+    polled->began = 1;
+    check_sleep(BELAY_MS(30));
+    polled->ended = 1;
+}
+static void poll_it(void *raw) { CHECK_IS(belay_runtime_poll(((struct polled *)raw)->runtime, BELAY_FOREVER), BELAY_OK); }
+
+static void a_free_that_did_not_wait_for_a_poll(void) {
+    struct polled polled = {.runtime = make((belay_runtime_options){.manual = true})};
+    belay_ctx ctx = belay_with_timeout(belay_runtime_background(polled.runtime), BELAY_MS(1));
+    CHECK(belay_on_done(ctx, takes_its_time, &polled).bits != 0);
+    check_sleep(BELAY_MS(2));
+    struct check_thread thread;
+    check_start(&thread, poll_it, &polled);
+    EVENTUALLY(polled.began);
+    CHECK_IS(belay_runtime_free(polled.runtime, 0), BELAY_TIMEOUT);
+    unmake(polled.runtime);
+    CHECK_IS(polled.ended, 1);
+    check_join(&thread);
+    check_close(ctx);
+}
+
+// Of two frees the second one could end the runtime that had got the number meanwhile.
+static void free_it(void *raw) {
+    belay_status status = belay_runtime_free(*(belay_runtime *)raw, BELAY_FOREVER);
+    CHECK(status == BELAY_OK || status == BELAY_ESTALE);
+}
+
+static void two_frees_and_a_new_runtime(void) {
+    for (long turn = check_scaled(500); turn > 0; turn--) {
+        belay_runtime old = make((belay_runtime_options){.manual = true});
+        struct check_thread thread;
+        check_start(&thread, free_it, &old);
+        free_it(&old);
+        belay_runtime next = make((belay_runtime_options){.manual = true});
+        belay_ctx ctx = belay_with_cancel(belay_runtime_background(next));
+        check_join(&thread);
+        check_live(ctx);
+        check_close(ctx);
+        unmake(next);
+    }
+}
+
 int main(void) {
     belay_ctx first = belay_with_cancel(belay_background());
     check_close(first);
@@ -366,7 +412,8 @@ int main(void) {
         TEST(contexts_have_a_limit), TEST(a_loop_drives_it), TEST(other_threads_wake_the_loop),
         TEST(no_poll_inside_a_poll), TEST(timers_wait_for_a_tick), TEST(freed_with_threads), TEST(freed_in_a_loop),
         TEST(freed_with_a_virtual_clock), TEST(free_waits_for_callbacks), TEST(numbers_are_used_again),
-        TEST(timers_after_reuse), TEST(freed_in_a_storm),
+        TEST(timers_after_reuse), TEST(freed_in_a_storm), TEST(a_free_that_did_not_wait_for_a_poll),
+        TEST(two_frees_and_a_new_runtime),
     };
     RUN_TESTS(tests, "");
     return 0;

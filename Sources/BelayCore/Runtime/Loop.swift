@@ -10,7 +10,8 @@ import Synchronization
 /// queue once more. Whoever adds something earlier looks at what is published after the addition, and rings the bell; both
 /// sides are sequentially consistent. The first to ring says so by publishing the past, so that the others need not.
 struct Loop: ~Copyable {
-    /// The record of the thread inside `poll`; 0 is none.
+    /// The record of the thread inside `poll` or inside the runtime's free, which runs what a poll would; 0 is none. With
+    /// `awaited` a free sleeps until it changes.
     private let poller: Atomic<UInt>
     /// Descriptors + 1, 0 until somebody asks for the first: the one for the host, and inside it the bell, and the alarm
     /// where the clock is real.
@@ -28,19 +29,56 @@ struct Loop: ~Copyable {
     var isMine: Bool {
         borrowing get {
             let mine = Thread.known.map { UInt(bitPattern: $0) } ?? 0
-            return mine != 0 && poller.get() == mine
+            return mine != 0 && poller.get() & ~Loop.awaited == mine
         }
     }
+
+    // MARK: one at a time
+
+    /// Records stand at even addresses.
+    private static let awaited: UInt = 1
+
+    /// Whether the thread, with its record, is alone inside from now on.
+    private borrowing func enter(_ thread: UnsafeMutablePointer<Thread>) -> Bool {
+        let me = UInt(bitPattern: thread)
+        return poller.compareExchange(expected: 0, desired: me, ordering: .acquiringAndReleasing).exchanged
+    }
+
+    /// The same for the runtime's free, which waits for a poll under way; false if `end` comes first.
+    borrowing func enter(until end: Int64) -> Bool {
+        guard let thread = Thread.current else { return false }
+        while !enter(thread) {
+            let inside = poller.load(ordering: .relaxed)
+            if inside == 0 { continue }
+            if Clock.now >= end { return false }
+            // The mark goes in before the sleep; whoever leaves takes it out with the same swap.
+            let marked = inside | Loop.awaited
+            let (exchanged, _) = poller.compareExchange(expected: inside, desired: marked, ordering: .relaxed)
+            if exchanged { belaycore_futex_wait(poller.address, UInt32(truncatingIfNeeded: marked), end) }
+        }
+        return true
+    }
+
+    /// Release: the next one inside finds what this one did.
+    borrowing func leave() {
+        if poller.exchange(0, ordering: .releasing) & Loop.awaited != 0 { belaycore_futex_wake(poller.address, .max) }
+    }
+
+    /// In the child of a fork: nobody is inside.
+    borrowing func startOver() { poller.set(0) }
 
     // MARK: polling
 
     /// Runs all that is due by `now` on the calling thread. BELAY_EBUSY if a poll is under way.
-    static func poll(_ number: UInt32, _ now: Int64) -> belay_status {
+    static func poll(_ handle: Handle, _ now: Int64) -> belay_status {
+        let number = handle.index
         let runtime = Runtime.at(number)
         guard let thread = Thread.current else { return BELAY_ENOMEM }
-        let (entered, _) = runtime.pointee.loop.poller.compareExchange(
-            expected: 0, desired: UInt(bitPattern: thread), ordering: .acquiringAndReleasing)
-        if !entered { return BELAY_EBUSY }
+        if !runtime.pointee.loop.enter(thread) { return BELAY_EBUSY }
+        defer { runtime.pointee.loop.leave() }
+        // A free that came first has been inside, and the number may be another runtime's by now.
+        let state = runtime.pointee.state.load(ordering: .acquiring)
+        guard handle.matches(state), state & Runtime.phaseMask == Runtime.open else { return BELAY_ESTALE }
         runtime.pointee.driver.sleepsUntil.store(.min, ordering: .sequentiallyConsistent)
         runtime.pointee.loop.hush()
         let limit = runtime.pointee.isVirtual ? now : min(now, Clock.now)
@@ -53,7 +91,6 @@ struct Loop: ~Copyable {
             runtime.pointee.executor.runQueue()
         }
         runtime.pointee.loop.publish(number)
-        runtime.pointee.loop.poller.store(0, ordering: .releasing)
         return BELAY_OK
     }
 

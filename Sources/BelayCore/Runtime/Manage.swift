@@ -58,7 +58,7 @@ public func belay_runtime_next(_ runtime: belay_runtime) -> belay_instant {
 public func belay_runtime_poll(_ runtime: belay_runtime, _ now: belay_instant) -> belay_status {
     let handle = Handle(bits: runtime.bits)
     let status = handle.manualStatus()
-    return status == BELAY_OK ? Loop.poll(handle.index, now) : status
+    return status == BELAY_OK ? Loop.poll(handle, now) : status
 }
 
 @_cdecl("belay_runtime_fd") @implementation
@@ -159,8 +159,9 @@ private enum Manage {
             }
             let runtime = Runtime.at(number)
             let phase = runtime.pointee.phase
-            // Acquire: what the last context did with the runtime is over.
-            guard phase != Runtime.open, phase != Runtime.ending, runtime.pointee.live.load(ordering: .acquiring) == 0
+            // Acquire: what the last context did with the runtime is over. No free is under way: see there.
+            guard phase != Runtime.open, phase != Runtime.ending, runtime.pointee.live.load(ordering: .acquiring) == 0,
+                runtime.pointee.frees.load(ordering: .sequentiallyConsistent) == 0
             else { continue }
             for shard in Shard.numbers(of: number) { Shard.clear(shard) }
             runtime.pointee.shardCount.set(shards)
@@ -192,6 +193,12 @@ private enum Manage {
     static func free(_ handle: Handle, until end: Int64) -> belay_status {
         let number = handle.index
         let runtime = Runtime.at(number)
+        // Another free may be quicker, and the number be another runtime's while we are at work on it. So each counts itself
+        // and then looks at the handle; who looks for a number does so after the handle went stale. All of these are
+        // sequentially consistent: a free that still finds its handle is counted by whoever looks for a number.
+        runtime.pointee.frees.wrappingAdd(1, ordering: .sequentiallyConsistent)
+        defer { runtime.pointee.frees.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
+        guard handle.matches(runtime.pointee.state.load(ordering: .sequentiallyConsistent)) else { return BELAY_ESTALE }
         let mark = handle.bits & ~Handle.indexMask
         _ = runtime.pointee.state.change(mark | Runtime.open, mark | Runtime.ending)
         // From here on nothing is added to the shards: whoever adds looks at the phase under the shard's lock.
@@ -207,10 +214,13 @@ private enum Manage {
         Globals.pointer.pointee.setupLock.lock()
         let started = runtime.pointee.driver.isStarted
         Globals.pointer.pointee.setupLock.unlock()
+        // What a poll under way is about to run has yet to run; and what it would run next is run here.
+        let isManual = runtime.pointee.isManual
+        if isManual && !runtime.pointee.loop.enter(until: end) { return BELAY_TIMEOUT }
+        defer { if isManual { runtime.pointee.loop.leave() } }
         // Timers that are still there run now, once, so that nobody waits for what hangs on them in vain.
         if started { for shard in Shard.numbers(of: number) { Shard.fire(shard, now: Clock.never) } }
-        guard Driver.stop(number, until: end),
-            runtime.pointee.executor.close(isManual: runtime.pointee.isManual, until: end)
+        guard Driver.stop(number, until: end), runtime.pointee.executor.close(isManual: isManual, until: end)
         else { return BELAY_TIMEOUT }
         Globals.pointer.pointee.runtimesLock.lock()
         defer { Globals.pointer.pointee.runtimesLock.unlock() }
@@ -218,7 +228,7 @@ private enum Manage {
         runtime.pointee.loop.close()
         _ = belay_close(scope)
         let gone = (handle.generation + 1) << Handle.generationShift | Runtime.gone
-        runtime.pointee.state.store(gone, ordering: .releasing)
+        runtime.pointee.state.store(gone, ordering: .sequentiallyConsistent)
         return BELAY_OK
     }
 }

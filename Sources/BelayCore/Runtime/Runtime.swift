@@ -28,6 +28,8 @@ struct Runtime: ~Copyable {
     /// Contexts that name this runtime, and how many there may be. Not counted in the default one.
     let live: Atomic<UInt32>
     let most: Atomic<UInt32>
+    /// Calls of free that are under way: the number is not another runtime's before they are over.
+    let frees: Atomic<UInt32>
     /// Handles of the context that everything here hangs on, and of the root that stands for it.
     let scope: Atomic<UInt64>
     let root: Atomic<UInt64>
