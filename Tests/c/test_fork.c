@@ -150,10 +150,44 @@ static void a_child_of_a_busy_process_does_not_hang(void) {
     close_some();
 }
 
+// The thread that was inside a poll is not in the child: there a runtime of the same number can be polled.
+static atomic_bool polling;
+static void sleeps(void *argument) {
+    (void)argument;
+    atomic_store(&polling, true);
+    while (!atomic_load(&over)) check_sleep(BELAY_MS(1));
+}
+static void poll_once(void *runtime) { CHECK_IS(belay_runtime_poll(*(belay_runtime *)runtime, BELAY_FOREVER), BELAY_OK); }
+
+static void no_poll_in_the_child_of_a_fork_inside_one(void) {
+    belay_runtime_options options = {.size = sizeof options, .manual = true};
+    belay_runtime mine = belay_runtime_new(&options);
+    CHECK(belay_timer_after(belay_runtime_background(mine), 0, sleeps, NULL).bits != 0);
+    atomic_store(&over, false);
+    struct check_thread thread;
+    check_start(&thread, poll_once, &mine);
+    EVENTUALLY(atomic_load(&polling));
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHECK_IS(belay_runtime_restart(), BELAY_OK);
+        belay_runtime next = belay_runtime_new(&options);
+        CHECK_IS(belay_runtime_poll(next, BELAY_FOREVER), BELAY_OK);
+        CHECK_IS(belay_runtime_free(next, BELAY_FOREVER), BELAY_OK);
+        _exit(0);
+    }
+    int status = -1;
+    CHECK_IS(waitpid(pid, &status, 0), pid);
+    CHECK_IS(status, 0);
+    atomic_store(&over, true);
+    check_join(&thread);
+    CHECK_IS(belay_runtime_free(mine, BELAY_FOREVER), BELAY_OK);
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(a_child_has_done_handles),
         TEST(a_child_of_a_busy_process_does_not_hang),
+        TEST(no_poll_in_the_child_of_a_fork_inside_one),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -91,6 +91,8 @@ extension Runtime {
         let isStale = old & Runtime.phaseMask == Runtime.gone
         let generation = (old >> Handle.generationShift) + (isStale ? 0 : 1)
         live.set(0)
+        frees.set(0)
+        loop.startOver()
         driver.clear()
         executor.startOver()
         state.set(generation << Handle.generationShift | Runtime.gone)
