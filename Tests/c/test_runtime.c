@@ -383,6 +383,19 @@ static void a_free_that_did_not_wait_for_a_poll(void) {
     check_close(ctx);
 }
 
+// The instant before its rounding counted as something that the host had not been told of.
+static void a_tick_that_kept_the_descriptor_readable(void) {
+    belay_runtime runtime = make((belay_runtime_options){.manual = true, .tick = BELAY_SEC(50)});
+    int fd = belay_runtime_fd(runtime);
+    atomic_int ran = 0;
+    belay_timer timer = belay_timer_after(belay_runtime_background(runtime), BELAY_SEC(500) + 1, check_count, &ran);
+    CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+    CHECK(!readable(fd));
+    CHECK_IS(belay_timer_stop(timer), BELAY_STOP_PREVENTED);
+    unmake(runtime);
+    CHECK_IS(ran, 0);
+}
+
 // Of two frees the second one could end the runtime that had got the number meanwhile.
 static void free_it(void *raw) {
     belay_status status = belay_runtime_free(*(belay_runtime *)raw, BELAY_FOREVER);
@@ -413,7 +426,7 @@ int main(void) {
         TEST(no_poll_inside_a_poll), TEST(timers_wait_for_a_tick), TEST(freed_with_threads), TEST(freed_in_a_loop),
         TEST(freed_with_a_virtual_clock), TEST(free_waits_for_callbacks), TEST(numbers_are_used_again),
         TEST(timers_after_reuse), TEST(freed_in_a_storm), TEST(a_free_that_did_not_wait_for_a_poll),
-        TEST(two_frees_and_a_new_runtime),
+        TEST(two_frees_and_a_new_runtime), TEST(a_tick_that_kept_the_descriptor_readable),
     };
     RUN_TESTS(tests, "");
     return 0;

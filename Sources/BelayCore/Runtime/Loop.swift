@@ -125,7 +125,9 @@ struct Loop: ~Copyable {
         let next = Loop.next(number)
         if alarm.get() != 0 && !runtime.pointee.isVirtual { belaycore_alarm_set(Int32(alarm.get()) - 1, next) }
         runtime.pointee.driver.sleepsUntil.store(next, ordering: .sequentiallyConsistent)
-        if runtime.pointee.executor.hasQueue || Shard.earliest(number) < next { ring() }
+        // What is due before, as the host is told: rounded. Else it would be called at once, for ever.
+        let due = Driver.rounded(Shard.earliest(number), number)
+        if runtime.pointee.executor.hasQueue || due < next { ring() }
     }
 
     // MARK: the descriptor
