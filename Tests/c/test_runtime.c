@@ -396,6 +396,29 @@ static void a_tick_that_kept_the_descriptor_readable(void) {
     CHECK_IS(ran, 0);
 }
 
+// Callbacks that wait for others got no more threads once their runtime was being freed.
+static atomic_int arrived;
+static void meets_the_others(void *count) {
+    atomic_fetch_add(&arrived, 1);
+    while (atomic_load(&arrived) < *(int *)count) check_sleep(BELAY_US(100));
+}
+
+static void callbacks_stuck_in_a_free(void) {
+    for (int started = 0; started < 2; started++) {
+        belay_runtime runtime = make((belay_runtime_options){.manual = false});
+        belay_ctx ctx = belay_with_cancel(belay_runtime_background(runtime));
+        int count = 12;
+        atomic_store(&arrived, 0);
+        for (int i = 0; i < count; i++) CHECK(belay_after_func(ctx, meets_the_others, &count).bits != 0);
+        belay_timer timer = {0};
+        if (started) timer = belay_timer_after(ctx, BELAY_SEC(1000), check_ignore, NULL);
+        unmake(runtime);
+        CHECK_IS(arrived, count);
+        CHECK_IS(belay_timer_stop(timer), started ? BELAY_STOP_GONE : BELAY_EINVAL);
+        check_close(ctx);
+    }
+}
+
 // Of two frees the second one could end the runtime that had got the number meanwhile.
 static void free_it(void *raw) {
     belay_status status = belay_runtime_free(*(belay_runtime *)raw, BELAY_FOREVER);
@@ -426,7 +449,8 @@ int main(void) {
         TEST(no_poll_inside_a_poll), TEST(timers_wait_for_a_tick), TEST(freed_with_threads), TEST(freed_in_a_loop),
         TEST(freed_with_a_virtual_clock), TEST(free_waits_for_callbacks), TEST(numbers_are_used_again),
         TEST(timers_after_reuse), TEST(freed_in_a_storm), TEST(a_free_that_did_not_wait_for_a_poll),
-        TEST(two_frees_and_a_new_runtime), TEST(a_tick_that_kept_the_descriptor_readable),
+        TEST(callbacks_stuck_in_a_free), TEST(two_frees_and_a_new_runtime),
+        TEST(a_tick_that_kept_the_descriptor_readable),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -229,7 +229,8 @@ struct Executor: ~Copyable {
 
     /// Should the driver not start, the pool stays as it is until the next task comes.
     private static func hastenWatch(_ number: UInt32) {
-        if Driver.start(number) == BELAY_OK {
+        // One that is there goes on to the end, also while its runtime is being freed.
+        if Runtime.at(number).pointee.driver.isStarted || Driver.start(number) == BELAY_OK {
             Driver.hasten(nextWatch(number), number)
         } else {
             Runtime.at(number).pointee.executor.watchAt.store(0, ordering: .sequentiallyConsistent)
@@ -297,20 +298,29 @@ struct Executor: ~Copyable {
         return ran
     }
 
-    /// Waits until no task is outstanding, turns away what comes later, and waits for the threads to end. False if `end`
-    /// comes first; then it can be called again.
-    borrowing func close(isManual: Bool, until end: Int64) -> Bool {
+    /// Waits until no task is outstanding, and turns away what comes later if `closing`. False if `end` comes first; then it
+    /// can be called again.
+    borrowing func drain(_ number: UInt32, isManual: Bool, closing: Bool = false, until end: Int64) -> Bool {
         while true {
             if isManual { runQueue() }
             lock.lock()
             // Acquire, of the release in `settle`.
             let left = outstanding.load(ordering: .acquiring)
-            if left == 0 { closed.set(1) }
+            if left == 0 && closing { closed.set(1) }
             lock.unlock()
-            if left == 0 { break }
-            if Clock.now >= end { return false }
-            belaycore_futex_wait(outstanding.address, left, end)
+            if left == 0 { return true }
+            let now = Clock.now
+            if now >= end { return false }
+            // Tasks may wait for each other, and there may be no driver that would look after the queue, nor can one be
+            // started any more.
+            if !isManual { look(number) }
+            belaycore_futex_wait(outstanding.address, left, min(end, now + Executor.watchInterval))
         }
+    }
+
+    /// The same, and waits for the threads to end.
+    borrowing func close(_ number: UInt32, isManual: Bool, until end: Int64) -> Bool {
+        if !drain(number, isManual: isManual, closing: true, until: end) { return false }
         signal.wrappingAdd(1, ordering: .releasing)
         belaycore_futex_wake(signal.address, .max)
         while true {

@@ -220,7 +220,10 @@ private enum Manage {
         defer { if isManual { runtime.pointee.loop.leave() } }
         // Timers that are still there run now, once, so that nobody waits for what hangs on them in vain.
         if started { for shard in Shard.numbers(of: number) { Shard.fire(shard, now: Clock.never) } }
-        guard Driver.stop(number, until: end), runtime.pointee.executor.close(isManual: isManual, until: end)
+        // The driver goes when the callbacks are over: until then it sees to it that those get threads that wait for others.
+        // It may have handed out one more as it went.
+        guard runtime.pointee.executor.drain(number, isManual: isManual, until: end), Driver.stop(number, until: end),
+            runtime.pointee.executor.close(number, isManual: isManual, until: end)
         else { return BELAY_TIMEOUT }
         Globals.pointer.pointee.runtimesLock.lock()
         defer { Globals.pointer.pointee.runtimesLock.unlock() }
