@@ -443,6 +443,20 @@ static void from_many_threads(void) {
     }
 }
 
+// The cancel was noted by the real clock, which is far ahead of a virtual one: deadlines seemed to have come first.
+static void a_cancel_that_came_before_a_virtual_deadline(void) {
+    belay_runtime_options options = {.size = sizeof options, .virtual_clock = true};
+    belay_runtime runtime = belay_runtime_new(&options);
+    belay_ctx ctx = belay_notify_signals(belay_runtime_background(runtime), NULL, 0);
+    belay_ctx child = belay_with_timeout(ctx, BELAY_SEC(5));
+    CHECK_IS(belay_cancel(ctx), BELAY_OK);
+    CHECK_IS(belay_runtime_poll(runtime, BELAY_SEC(100)), BELAY_OK);
+    check_done(child, BELAY_CANCELED);
+    check_close(child);
+    check_close(ctx);
+    CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(a_signal_ends_it),
@@ -459,6 +473,7 @@ int main(void) {
         TEST(cancel_in_a_handler),
         TEST(handlers_interrupt_everything),
         TEST(from_many_threads),
+        TEST(a_cancel_that_came_before_a_virtual_deadline),
     };
     RUN_TESTS(tests, "");
     return 0;

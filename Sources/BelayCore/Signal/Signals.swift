@@ -166,7 +166,8 @@ struct Signals: ~Copyable {
             // A deadline that has passed is an end, also if nobody has asked yet.
             if State(word).isDone || cell.mayHaveEnded(State(word)) { return BELAY_OK }
             // Before the verdict (release by its swap): unattached children compare their deadlines with it.
-            _ = cell.pointee.endedAt.compareExchange(expected: 0, desired: Clock.now, ordering: .relaxed)
+            let time = Clock.now(in: found.state.runtime)
+            _ = cell.pointee.endedAt.compareExchange(expected: 0, desired: time, ordering: .relaxed)
             let (exchanged, now) = cell.pointee.state.compareExchange(
                 expected: word, desired: word | Verdict.canceled.bits, ordering: .sequentiallyConsistent)
             if exchanged { return BELAY_OK }
