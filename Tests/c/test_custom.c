@@ -335,6 +335,29 @@ static void in_the_hosts_loop(void) {
     CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
 }
 
+// The end of one took the descriptor out of every runtime's set.
+static void a_descriptor_that_two_runtimes_watch(void) {
+    belay_runtime_options options = {.size = sizeof options, .manual = true};
+    belay_runtime runtime = belay_runtime_new(&options);
+    static const belay_custom_ops there = {.size = sizeof there, .inner = inner, .done_fd = done_fd, .drop = drop};
+    struct source *source = source_new(), *alias = source_new();
+    int own = alias->fd;
+    source->inner = belay_runtime_background(runtime);
+    alias->fd = source->fd;
+    belay_ctx wrapper = belay_custom(&there, source), other = belay_custom(&by_descriptor, alias);
+    check_live(wrapper);
+    check_live(other);
+    check_close(other);
+    source_end(source, BELAY_CANCELED);
+    CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+    check_done(wrapper, BELAY_CANCELED);
+    check_close(wrapper);
+    alias->fd = own;
+    source_free(alias);
+    source_free(source);
+    CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
+}
+
 // --- the model: a source, a wrapper and a tree below it; whoever ends first decides for all below ---------------------------
 
 static void random_trees(void) {
@@ -438,7 +461,8 @@ int main(void) {
         TEST(the_end_arrives), TEST(waits_end), TEST(ended_before), TEST(it_can_end_by_itself), TEST(deadlines),
         TEST(an_inner_context_is_the_fast_path), TEST(an_inner_context_with_more), TEST(values_come_from_the_source),
         TEST(data_above_is_found),
-        TEST(one_registration_for_all), TEST(bad_ones), TEST(in_the_hosts_loop), TEST(random_trees), TEST(contention),
+        TEST(one_registration_for_all), TEST(bad_ones), TEST(in_the_hosts_loop),
+        TEST(a_descriptor_that_two_runtimes_watch), TEST(random_trees), TEST(contention),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -112,8 +112,9 @@ enum Foreign {
                 LastStatus.set(BELAY_EINVAL)
                 return false
             }
-            guard Poller.watch(descriptor, for: wrapper) else { return false }
-            word(record, .descriptor).pointee.set(UInt64(descriptor) + 1)
+            let watched = Poller.watch(descriptor, for: wrapper)
+            if watched == 0 { return false }
+            word(record, .descriptor).pointee.set(watched)
         }
         if operations.pointee.err != nil, let pinned = Handle(wrapper).pin() {
             pinned.askOwner()
@@ -129,8 +130,8 @@ enum Foreign {
         let me = me(record)
         let token = word(record, .token).pointee.load(ordering: .acquiring)
         if token != 0 { operations.pointee.stop?(me, token) }
-        let descriptor = word(record, .descriptor).pointee.get()
-        if descriptor != 0 { Poller.forget(Int32(descriptor) - 1) }
+        let watched = word(record, .descriptor).pointee.get()
+        if watched != 0 { Poller.forget(watched) }
         let path = Path(rawValue: UInt32(word(record, .path).pointee.get())) ?? .inner
         Globals.pointer.pointee.countForeign(path, -1)
         freeRecord(record)

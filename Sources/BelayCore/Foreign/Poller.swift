@@ -50,26 +50,24 @@ struct Poller: ~Copyable {
         }
     }
 
-    /// Has the wrapper end when the descriptor becomes readable. False, and the last status, on failure.
-    static func watch(_ descriptor: Int32, for wrapper: belay_ctx) -> Bool {
+    /// Has the wrapper end when the descriptor becomes readable. Answers what `forget` needs; 0, and the last status, on
+    /// failure.
+    static func watch(_ descriptor: Int32, for wrapper: belay_ctx) -> UInt64 {
         let number = Handle(wrapper).runtime
-        let kept = set(for: number)
+        let isManual = Runtime.at(number).pointee.isManual
+        let driven = isManual ? Driver.start(number) : BELAY_OK
+        let kept = driven == BELAY_OK ? set(for: number) : 0
         if kept != 0 && belaycore_poll_add_once(Int32(kept) - 1, descriptor, wrapper.bits) == 0 {
-            if Runtime.at(number).pointee.isManual {
-                return Driver.start(number) == BELAY_OK && Loop.adopt(number, kept)
-            }
-            return true
+            if isManual { Loop.adopt(number, kept) }
+            return UInt64(kept) << 32 | UInt64(descriptor)
         }
-        LastStatus.set(BELAY_ESYSTEM)
-        return false
+        LastStatus.set(driven == BELAY_OK ? BELAY_ESYSTEM : driven)
+        return 0
     }
 
-    /// The source goes, and its descriptor perhaps with it. It is in one set at most.
-    static func forget(_ descriptor: Int32) {
-        Runtime.forEach { runtime in
-            let kept = runtime.pointee.poller.set.load(ordering: .acquiring)
-            if kept != 0 { belaycore_poll_remove(Int32(kept) - 1, descriptor) }
-        }
+    /// The source goes, and its descriptor perhaps with it. Another runtime's wrapper may watch the same one in another set.
+    static func forget(_ watched: UInt64) {
+        belaycore_poll_remove(Int32(watched >> 32) - 1, Int32(truncatingIfNeeded: watched))
     }
 
     /// By a poll of the host's loop: ends what has become readable.

@@ -141,21 +141,20 @@ struct Loop: ~Copyable {
         globals.pointee.setupLock.unlock()
         if !made { return Descriptor.fail(BELAY_ESYSTEM) }
         let foreign = runtime.pointee.poller.descriptor
-        if foreign != 0 { _ = adopt(number, foreign) }
+        if foreign != 0 { adopt(number, foreign) }
         // What came before there was a bell.
         if runtime.pointee.loop.poller.get() == 0 { runtime.pointee.loop.publish(number) }
         return Int32(runtime.pointee.loop.set.get()) - 1
     }
 
     /// Has the host's descriptor cover one more set, kept as descriptor + 1.
-    static func adopt(_ number: UInt32, _ kept: UInt32) -> Bool {
+    static func adopt(_ number: UInt32, _ kept: UInt32) {
         let globals = Globals.pointer
         globals.pointee.setupLock.lock()
         defer { globals.pointee.setupLock.unlock() }
         let set = Runtime.at(number).pointee.loop.set.get()
         // One that is there already stays there.
         if set != 0 { _ = belaycore_poll_add(Int32(set) - 1, Int32(kept) - 1, 0) }
-        return true
     }
 
     private borrowing func makeDescriptors(isVirtual: Bool) -> Bool {
