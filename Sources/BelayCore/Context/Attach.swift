@@ -6,6 +6,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// Joins the tree, so that ends are pushed to this scope from now on. The scopes above join first, from the top of the
     /// unattached run down. BELAY_OK also if the scope turns out to be done; BELAY_ENOMEM. The caller keeps the node.
     @inline(never) func attach() -> belay_status {
+        let marks = State.moved | State.attached
         while true {
             let state = state
             if state.isDone || state.has(State.attached) { return BELAY_OK }
@@ -16,8 +17,9 @@ extension UnsafeMutablePointer where Pointee == Node {
                 if status != BELAY_OK { return status }
             }
             // A deadline that was moved may come before those that its descendants know of: it must be pushed. So must the
-            // one above, where it was moved to never: it is this scope that its descendants believe to be armed.
-            if top.state.has(State.moved), let clock = top.clockInEffect {
+            // one above, where it was moved to never: it is this scope that its descendants believe to be armed. (One that
+            // was done before it was attached has nobody to tell, and those above may not be attached.)
+            if top.state.word & marks == marks, let clock = top.clockInEffect {
                 let status = Shard.arm(clock)
                 if status != BELAY_OK { return status }
             }
