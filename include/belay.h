@@ -192,14 +192,15 @@ belay_ctx belay_with_value(belay_ctx parent, const belay_key *key, void *value, 
  * must outlive its request (an audit record). Derive a cancel or a timeout from it as from a root. */
 belay_ctx belay_without_cancel(belay_ctx parent);
 
-/* A context that ends when the first of `n` parents ends, with that one's error and cause; its deadline is the earliest
- * of theirs. It has the values of parents[0]. Parents that repeat another, or that can never end, count for nothing;
- * where a single one is left that has all this, that one is the answer itself, with one more owner: so the answer is
- * closed in every case, once. Merges of merges are fine. The parents may be closed first, which ends it. It keeps
- * registrations on its parents, which count as listening to them, until the last context below it has gone; and,
- * unlike other derivations, it arms timers where they have deadlines. Where two threads cancel the same parent at the
- * same time, the one that comes second may return a moment before listeners below the merged context are told; the
- * merged context itself reads as done by then. belay_reset on it is BELAY_EBUSY.
+/* A context that ends when the first of `n` parents ends, with that one's error and cause; its deadline is the
+ * earliest of theirs (of those that show the same time: see virtual clocks). It has the values of parents[0]. Parents
+ * that repeat another, or that can never end, count for nothing; where a single one is left that has all this, that
+ * one is the answer itself, with one more owner: so the answer is closed in every case, once. Merges of merges are
+ * fine. The parents may be closed first, which ends it. It keeps registrations on its parents, which count as
+ * listening to them, until the last context below it has gone; and, unlike other derivations, it arms timers where
+ * they have deadlines. Where two threads cancel the same parent at the same time, the one that comes second may return
+ * a moment before listeners below the merged context are told; the merged context itself reads as done by then.
+ * belay_reset on it is BELAY_EBUSY.
  * {0} on failure: BELAY_EINVAL (n of 0, NULL, a parent that is none), BELAY_ESTALE, BELAY_ELEAF, BELAY_ENOMEM,
  * BELAY_ESYSTEM. */
 belay_ctx belay_merge(const belay_ctx *parents, size_t n);

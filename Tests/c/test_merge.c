@@ -286,11 +286,85 @@ static void contention(void) {
     }
 }
 
+static belay_instant deadline_of(belay_ctx ctx) {
+    belay_instant instant = BELAY_FOREVER;
+    belay_deadline(ctx, &instant);
+    return instant;
+}
+
+// The first parent is not the only one that has a say when deadlines move.
+static void moved_deadlines_of_other_parents(void) {
+    belay_instant now = belay_now();
+    belay_ctx parents[2] = {live(), belay_with_deadline(belay_background(), now + BELAY_SEC(100))};
+    belay_ctx merged = belay_merge(parents, 2), child = belay_with_cancel(merged);
+    CHECK_IS(belay_set_deadline(merged, now + BELAY_SEC(500)), BELAY_OK);
+    CHECK_IS(deadline_of(child) - now, BELAY_SEC(100));
+    CHECK_IS(belay_set_deadline(merged, BELAY_FOREVER), BELAY_OK);
+    CHECK_IS(deadline_of(child) - now, BELAY_SEC(100));
+    CHECK_IS(belay_set_deadline(parents[0], now + BELAY_SEC(50)), BELAY_OK);
+    CHECK_IS(deadline_of(child) - now, BELAY_SEC(50));
+    CHECK_IS(belay_set_deadline(parents[0], BELAY_FOREVER), BELAY_OK);
+    CHECK_IS(belay_set_deadline(parents[1], now + BELAY_SEC(700)), BELAY_OK);
+    CHECK_IS(deadline_of(child) - now, BELAY_SEC(700));
+    check_close(child);
+    check_close(merged);
+    for (int i = 0; i < 2; i++) check_close(parents[i]);
+
+    // A net of merges, in which there are more ways up than anybody could go.
+    belay_ctx top = live(), level[40][3];
+    for (int i = 0; i < 40; i++) {
+        for (int j = 0; j < 2; j++) level[i][j] = belay_with_cancel(i == 0 ? top : level[i - 1][2]);
+        level[i][2] = belay_merge(level[i], 2);
+    }
+    CHECK_IS(belay_set_deadline(top, now + BELAY_SEC(60)), BELAY_OK);
+    CHECK_IS(deadline_of(level[39][2]) - now, BELAY_SEC(60));
+    CHECK_IS(belay_set_deadline(level[3][1], now + BELAY_SEC(30)), BELAY_OK);
+    CHECK_IS(deadline_of(level[39][2]) - now, BELAY_SEC(30));
+    CHECK_IS(belay_set_deadline(level[3][1], 0), BELAY_OK);
+    check_done(level[39][2], BELAY_DEADLINE_EXCEEDED);
+    for (int i = 0; i < 40; i++)
+        for (int j = 0; j < 3; j++) check_close(level[i][j]);
+    check_close(top);
+}
+
+// The earliest deadline was the second parent's. Where it is moved away, the first one's must have been armed.
+static void the_first_parents_deadline_was_not_armed(void) {
+    belay_ctx parents[2] = {
+        belay_with_timeout(belay_background(), BELAY_MS(20)), belay_with_timeout(belay_background(), BELAY_MS(10))};
+    belay_ctx merged = belay_merge(parents, 2);
+    atomic_int ran = 0;
+    CHECK(belay_on_done(merged, check_count, &ran).bits != 0);
+    belay_status moved = belay_set_deadline(parents[1], BELAY_FOREVER);
+    CHECK(moved == BELAY_OK || moved == BELAY_DEADLINE_EXCEEDED); // the latter if this machine slept
+    EVENTUALLY(ran == 1);
+    check_done(merged, BELAY_DEADLINE_EXCEEDED);
+    check_close(merged);
+    for (int i = 0; i < 2; i++) check_close(parents[i]);
+}
+
+static void a_deadline_of_another_runtime_counts(void) {
+    for (int is_virtual = 0; is_virtual < 2; is_virtual++) {
+        belay_runtime_options options = {.size = sizeof options, .virtual_clock = is_virtual};
+        belay_runtime runtime = belay_runtime_new(&options);
+        belay_instant then = belay_now() + BELAY_SEC(100);
+        belay_ctx parents[2] = {live(), belay_with_deadline(belay_runtime_background(runtime), then)};
+        belay_ctx merged = belay_merge(parents, 2);
+        CHECK_IS(deadline_of(merged), is_virtual ? BELAY_FOREVER : then); // instants of another clock mean nothing
+        CHECK_IS(belay_set_deadline(parents[0], then + 1), BELAY_OK);
+        CHECK_IS(deadline_of(merged), is_virtual ? then + 1 : then);
+        check_close(merged);
+        for (int i = 0; i < 2; i++) check_close(parents[i]);
+        CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
+    }
+}
+
 int main(void) {
     const struct check_test tests[] = {
         TEST(first_to_end_wins), TEST(listeners_are_told), TEST(it_ends_by_itself), TEST(what_counts_for_nothing),
         TEST(ended_parents), TEST(bad_parents), TEST(the_earliest_deadline_counts), TEST(a_merge_over_two_runtimes),
-        TEST(a_long_chain_of_merges), TEST(random_graphs), TEST(contention),
+        TEST(a_long_chain_of_merges), TEST(moved_deadlines_of_other_parents),
+        TEST(the_first_parents_deadline_was_not_armed), TEST(a_deadline_of_another_runtime_counts),
+        TEST(random_graphs), TEST(contention),
     };
     RUN_TESTS(tests, "");
     return 0;

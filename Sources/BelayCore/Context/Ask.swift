@@ -99,15 +99,8 @@ extension Handle {
     @inline(never) private func movedDeadline() -> Int64? {
         guard let pinned = pin() else { return nil }
         defer { pinned.release() }
-        var earliest = Clock.never
-        var scope = pinned.scopeIndex(kind: kind)
-        while scope != 0 {
-            let current = node(scope)
-            let clock = current.pointee.clock.get()
-            if clock != 0 { earliest = min(earliest, node(clock).pointee.deadline.get()) }
-            scope = current.pointee.scope.get()
-        }
-        return earliest
+        let scope = pinned.scopeIndex(kind: kind)
+        return scope == 0 ? Clock.never : Merge.earliestDeadline(above: node(scope))
     }
 
     /// The instant of the deadline that counts, `Clock.never` for none; nil if the handle is stale or none.

@@ -81,13 +81,17 @@ enum Merge {
         let clock = earliestClock(above, scopes, count)
         let anchor = Anchor.make(above, holding: UInt64(record), drop: { Links.free(UInt32(UInt(bitPattern: $0))) })
         if anchor.bits == 0 { return belay_ctx() }
+        node(Handle(anchor).index).asValue.pointee.key.set(key)
         let merged = Anchor.hang(anchor, clock: clock, .none, marks: 0)
         if merged.bits == 0 { return merged }
         // The first parent's end is pushed to it like the others', so that the first to end is the first to be heard of; of
         // those that have ended already it is the first that counts. Nobody else knows the context yet.
         let scope = node(Handle(merged).index)
-        let attached = scope.attach()
-        _ = scope.settle()
+        var attached = scope.attach()
+        // The first parent's deadline too: the clock that counts now may be moved to later.
+        if attached == BELAY_OK && !scope.settle().isDone && above.scope != 0 {
+            attached = node(above.scope).clockInEffect.map { Shard.arm($0) } ?? BELAY_OK
+        }
         if attached != BELAY_OK { LastStatus.set(attached) }
         if attached == BELAY_OK && Links.register(record, merged) { return merged }
         let status = belay_last_status()
@@ -95,13 +99,13 @@ enum Merge {
         return fail(status)
     }
 
-    /// The clock that counts. One of another runtime shows another time: its deadline comes as its context's end.
+    /// The clock that counts. One that shows another time does not: its deadline comes as its context's end.
     private static func earliestClock(_ above: Parentage, _ scopes: UnsafeMutablePointer<UInt32>, _ count: Int)
         -> UInt32
     {
         var clock = above.clock
-        var earliest = clock == 0 ? Clock.never : node(clock).pointee.deadline.get()
-        for i in 0..<count where node(scopes[i]).state.runtime == State(above.runtime).runtime {
+        var earliest = clock == 0 ? Clock.never : node(clock).latestBelow
+        for i in 0..<count where Clock.isShared(node(scopes[i]).state.runtime, State(above.runtime).runtime) {
             guard let other = node(scopes[i]).clockInEffect else { continue }
             let deadline = other.pointee.deadline.get()
             if deadline < earliest {
@@ -111,6 +115,53 @@ enum Merge {
         }
         return clock
     }
+
+    // MARK: deadlines that were moved
+
+    /// In the place of a key: the anchor is a merged context's. Another number than `Foreign.key`.
+    private static let key: UInt64 = 2
+
+    /// From how many parents of merged contexts one looks up. Of those beyond only their own deadlines count.
+    private static let mostStarts = 256
+
+    /// The earliest deadline of a scope and of all above, on whatever way. The caller keeps the scope.
+    static func earliestDeadline(above scope: NodePointer) -> Int64 {
+        let runtime = scope.state.runtime
+        var earliest = Clock.never
+        func look(at clock: NodePointer) {
+            if Clock.isShared(clock.state.runtime, runtime) { earliest = min(earliest, clock.pointee.deadline.get()) }
+        }
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: mostStarts) { starts in
+            starts[0] = scope.index
+            var count = 1
+            var next = 0
+            while next < count {
+                var index = starts[next]
+                next += 1
+                while index != 0 {
+                    let current = node(index)
+                    let clock = current.pointee.clock.get()
+                    if clock != 0 { look(at: node(clock)) }
+                    if current.isMerged {
+                        Links.forEach(UInt32(truncatingIfNeeded: current.held)) { other, _ in
+                            if contains(starts.baseAddress.unsafelyUnwrapped, count, other.index) { return true }
+                            if count < mostStarts {
+                                starts[count] = other.index
+                                count += 1
+                            } else if let clock = other.clockInEffect {
+                                look(at: clock)
+                            }
+                            return true
+                        }
+                    }
+                    index = current.pointee.scope.get()
+                }
+            }
+        }
+        return earliest
+    }
+
+    fileprivate static func isKey(_ key: UInt64) -> Bool { key == Merge.key }
 
     // MARK: the end of another parent
 
@@ -132,6 +183,12 @@ enum Merge {
             pinned.finish()
         }
         pinned.release()
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Node {
+    fileprivate var isMerged: Bool {
+        state.has(State.anchored) && Merge.isKey(node(pointee.parent.get()).asValue.pointee.key.get())
     }
 }
 
@@ -170,7 +227,7 @@ private enum Links {
     }
 
     /// Calls `body` with each scope and the word of its link, until it answers false.
-    private static func forEach(_ head: UInt32, _ body: (NodePointer, UnsafeMutablePointer<Atomic<UInt64>>) -> Bool) {
+    static func forEach(_ head: UInt32, _ body: (NodePointer, UnsafeMutablePointer<Atomic<UInt64>>) -> Bool) {
         var record = head
         while record != 0 {
             for pair in 0..<perRecord {

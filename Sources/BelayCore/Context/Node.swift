@@ -34,7 +34,7 @@ struct Node: ~Copyable {
 struct ValueNode: ~Copyable {
     let state: Atomic<UInt64>
     let references: Atomic<UInt64>
-    /// The address of the belay_key, or what stands for a pool (`RequestData.key`); 0 in a detached node.
+    /// The address of the belay_key, or what stands for a pool (`RequestData.key`); 0 in a detached node, unless it is an anchor's mark.
     let key: Atomic<UInt64>
     let value: Atomic<UInt64>
     let parent: Atomic<UInt32>

@@ -32,6 +32,11 @@ enum Clock {
         runtime == 0 ? hasPassed(instant) : nowElsewhere(runtime) >= instant
     }
 
+    /// Whether two runtimes have the same time: both the real one.
+    static func isShared(_ one: UInt32, _ other: UInt32) -> Bool {
+        one == other || !Runtime.at(one).pointee.isVirtual && !Runtime.at(other).pointee.isVirtual
+    }
+
     @inline(__always) static func after(_ duration: Int64, in runtime: UInt32) -> Int64 {
         if duration == never { return never }
         let (sum, overflow) = now(in: runtime).addingReportingOverflow(duration)
