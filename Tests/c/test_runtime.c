@@ -419,6 +419,31 @@ static void callbacks_stuck_in_a_free(void) {
     }
 }
 
+// What outlives its runtime could not be listened to if it had a deadline.
+static void listeners_refused_after_a_free(void) {
+    belay_runtime runtime = make((belay_runtime_options){.manual = false});
+    belay_ctx apart = belay_without_cancel(belay_runtime_background(runtime));
+    belay_ctx far = belay_with_timeout(apart, BELAY_SEC(1000)), near = belay_with_timeout(apart, BELAY_MS(10));
+    belay_ctx moved = belay_with_cancel(apart);
+    CHECK_IS(belay_set_deadline(moved, belay_now() + BELAY_SEC(1000)), BELAY_OK);
+    unmake(runtime);
+    atomic_int ran = 0;
+    CHECK(belay_after_func(far, check_count, &ran).bits != 0);
+    CHECK(belay_on_done(moved, check_count, &ran).bits != 0);
+    CHECK(belay_done_fd(far) >= 0);
+    CHECK_IS(belay_wait(moved, BELAY_MS(1)), BELAY_TIMEOUT);
+    CHECK_IS(belay_set_deadline(moved, belay_now() + BELAY_SEC(2000)), BELAY_OK);
+    CHECK_IS(belay_wait(near, BELAY_FOREVER), BELAY_DEADLINE_EXCEEDED); // who waits is his own timer
+    CHECK_IS(belay_cancel(far), BELAY_OK);
+    CHECK_IS(belay_cancel(moved), BELAY_OK);
+    CHECK(readable(belay_done_fd(far)));
+    EVENTUALLY(ran == 2);
+    check_close(far);
+    check_close(near);
+    check_close(moved);
+    check_close(apart);
+}
+
 // Of two frees the second one could end the runtime that had got the number meanwhile.
 static void free_it(void *raw) {
     belay_status status = belay_runtime_free(*(belay_runtime *)raw, BELAY_FOREVER);
@@ -450,7 +475,7 @@ int main(void) {
         TEST(freed_with_a_virtual_clock), TEST(free_waits_for_callbacks), TEST(numbers_are_used_again),
         TEST(timers_after_reuse), TEST(freed_in_a_storm), TEST(a_free_that_did_not_wait_for_a_poll),
         TEST(callbacks_stuck_in_a_free), TEST(two_frees_and_a_new_runtime),
-        TEST(a_tick_that_kept_the_descriptor_readable),
+        TEST(listeners_refused_after_a_free), TEST(a_tick_that_kept_the_descriptor_readable),
     };
     RUN_TESTS(tests, "");
     return 0;

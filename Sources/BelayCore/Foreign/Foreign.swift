@@ -170,7 +170,8 @@ enum Foreign {
             }, UnsafeMutableRawPointer(bitPattern: UInt(handle.bits)))
         if timer.bits != 0 { return BELAY_OK }
         word(record, .polling).pointee.set(0)
-        return Handle(bits: handle.bits).status() == BELAY_OK ? belay_last_status() : BELAY_OK
+        // Where it was closed, or its runtime was freed, nobody is told any more.
+        return belay_last_status() == BELAY_ESTALE ? BELAY_OK : belay_last_status()
     }
 }
 

@@ -109,6 +109,11 @@ struct Shard: ~Copyable {
         if scope.state.has(State.armed) { return BELAY_OK }
         let runtime = scope.state.runtime
         let status = Driver.start(runtime)
+        if status == BELAY_ESTALE {
+            // Its runtime was freed: no deadline is pushed any more, but listeners may come all the same.
+            if scope.state.isDone { scope.finish() }
+            return BELAY_OK
+        }
         if status != BELAY_OK { return status }
         let number = number(forListen: scope.pointee.listen.get())
         let shard = at(number)
