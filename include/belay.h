@@ -794,7 +794,8 @@ belay_status belay_runtime_free(belay_runtime runtime, belay_duration timeout);
  * context, registration, timer, group, and runtime of before the fork is stale here (BELAY_ESTALE); their drop
  * functions and callbacks do not run in this process, and an executor of yours is forgotten. The parent process is not
  * affected. BELAY_OK, also where there was no fork: then it does nothing. Takes time in proportion to the memory in
- * use. */
+ * use. If it was called inside a callback, a drop function or a hook, that must not return in the child: what it would
+ * return to is the work of before the fork. */
 belay_status belay_runtime_restart(void);
 
 /* The time by the runtime's clock: belay_now(), or what the virtual clock shows. By the real clock for a handle that is

@@ -358,13 +358,36 @@ static void a_deadline_of_another_runtime_counts(void) {
     }
 }
 
+// The end of a parent on the real clock seemed to come after all deadlines on a virtual one.
+static void deadlines_compared_across_clocks(void) {
+    belay_runtime_options options = {.size = sizeof options, .virtual_clock = true};
+    for (int linked_before = 0; linked_before < 2; linked_before++) {
+        belay_runtime runtime = belay_runtime_new(&options);
+        belay_ctx parents[2] = {belay_with_cancel(belay_runtime_background(runtime)), live()};
+        if (!linked_before) CHECK_IS(belay_cancel(parents[1]), BELAY_OK);
+        belay_ctx merged = belay_merge(parents, 2), child = belay_with_timeout(merged, BELAY_SEC(5));
+        belay_ctx below = belay_with_cancel(child), lite = belay_lite(merged, BELAY_SEC(5));
+        if (linked_before) CHECK_IS(belay_cancel(parents[1]), BELAY_OK);
+        CHECK_IS(belay_runtime_poll(runtime, BELAY_SEC(100)), BELAY_OK);
+        CHECK_IS(belay_err(child), BELAY_CANCELED);
+        CHECK_IS(belay_err(below), BELAY_CANCELED);
+        CHECK_IS(belay_err(lite), BELAY_CANCELED);
+        check_close(lite);
+        check_close(below);
+        check_close(child);
+        check_close(merged);
+        for (int i = 0; i < 2; i++) check_close(parents[i]);
+        CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
+    }
+}
+
 int main(void) {
     const struct check_test tests[] = {
         TEST(first_to_end_wins), TEST(listeners_are_told), TEST(it_ends_by_itself), TEST(what_counts_for_nothing),
         TEST(ended_parents), TEST(bad_parents), TEST(the_earliest_deadline_counts), TEST(a_merge_over_two_runtimes),
         TEST(a_long_chain_of_merges), TEST(moved_deadlines_of_other_parents),
         TEST(the_first_parents_deadline_was_not_armed), TEST(a_deadline_of_another_runtime_counts),
-        TEST(random_graphs), TEST(contention),
+        TEST(deadlines_compared_across_clocks), TEST(random_graphs), TEST(contention),
     };
     RUN_TESTS(tests, "");
     return 0;

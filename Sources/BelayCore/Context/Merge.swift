@@ -170,7 +170,7 @@ enum Merge {
     static func mark(_ task: UnsafeMutablePointer<Task>, from ended: NodePointer) {
         let target = Handle(bits: task.pointee.argument.get())
         guard let found = target.find(), found.node.acquire(generation: target.generation) else { return }
-        found.node.inherit(from: ended, ended.state)
+        found.node.inheritAcross(from: ended)
         task.pointee.context.set(UInt64(target.index))
     }
 
@@ -179,7 +179,7 @@ enum Merge {
         let target = Handle(bits: UInt64(UInt(bitPattern: raw)))
         guard let pinned = target.pin() else { return }
         if let source = Links.firstEnded(UInt32(truncatingIfNeeded: pinned.held)) {
-            pinned.inherit(from: source, source.state)
+            pinned.inheritAcross(from: source)
             pinned.finish()
         }
         pinned.release()
@@ -187,6 +187,14 @@ enum Merge {
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
+    /// Inherits from a scope that may have another clock: what is below compares its deadlines with our own time.
+    fileprivate func inheritAcross(from ended: NodePointer) {
+        if !Clock.isShared(ended.state.runtime, state.runtime) {
+            _ = pointee.endedAt.compareExchange(expected: 0, desired: Clock.now(in: state.runtime), ordering: .relaxed)
+        }
+        inherit(from: ended, ended.state)
+    }
+
     fileprivate var isMerged: Bool {
         state.has(State.anchored) && Merge.isKey(node(pointee.parent.get()).asValue.pointee.key.get())
     }

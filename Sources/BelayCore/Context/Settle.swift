@@ -128,7 +128,14 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// first decides for all, so that error and cause agree.
     func inherit(from above: NodePointer, _ end: State) {
         let source = end.verdict.isInherited ? above.pointee.origin.get() : above.index
-        if pointee.clock.get() == index && pointee.deadline.get() <= node(source).endInstant {
+        var instant = node(source).endInstant
+        if !Clock.isShared(node(source).state.runtime, state.runtime) {
+            // It ended by another clock, through a merged context, which noted its own time; each below it passes that on.
+            let isMerged = !Clock.isShared(above.state.runtime, state.runtime)
+            instant = isMerged ? pointee.endedAt.get() : above.pointee.endedAt.get()
+            _ = pointee.endedAt.compareExchange(expected: 0, desired: instant, ordering: .relaxed)
+        }
+        if pointee.clock.get() == index && pointee.deadline.get() <= instant {
             decideDeadline()
             if state.isDone { return }
         }
@@ -139,7 +146,9 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// When this scope, which is done, ended, by itself or with one above.
     var inheritedEndInstant: Int64 {
-        state.verdict.isInherited ? node(pointee.origin.get()).endInstant : endInstant
+        if !state.verdict.isInherited { return endInstant }
+        let source = node(pointee.origin.get())
+        return Clock.isShared(source.state.runtime, state.runtime) ? source.endInstant : pointee.endedAt.get()
     }
 
     /// When this scope, which has a verdict of its own, ended. A cancel of a scope that had no children does not note the
