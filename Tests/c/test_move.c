@@ -14,6 +14,28 @@ static belay_instant deadline_of(belay_ctx ctx) {
     return deadline;
 }
 
+// A child whose parent's deadline was the earlier one at its birth has no timer. If the parent's is moved later, the child's
+// own counts again, also for who has been listening since before the first move in the process.
+static void a_childs_own_deadline_counts_again(void) {
+    for (int listen = 0; listen < 3; listen++) {
+        belay_ctx parent = belay_with_timeout(belay_background(), BELAY_MS(20));
+        belay_ctx child = belay_with_timeout_cause(parent, BELAY_MS(40), 40, "its own"), below = belay_with_cancel(child);
+        atomic_int ran = 0;
+        if (listen == 0) CHECK(belay_after_func(below, check_count, &ran).bits != 0);
+        CHECK_IS(belay_set_deadline(parent, in(BELAY_SEC(1000))), BELAY_OK);
+        if (listen == 1) CHECK(belay_after_func(below, check_count, &ran).bits != 0);
+        CHECK(belay_remaining(below) <= BELAY_MS(40));
+        if (listen == 2) CHECK_IS(belay_wait(below, BELAY_FOREVER), BELAY_DEADLINE_EXCEEDED);
+        else EVENTUALLY(atomic_load(&ran) == 1);
+        check_done(below, BELAY_DEADLINE_EXCEEDED);
+        check_cause(below, 40, "its own");
+        check_live(parent);
+        check_close(below);
+        check_close(child);
+        check_close(parent);
+    }
+}
+
 static void earlier_later_and_never(void) {
     belay_ctx ctx = far(belay_background());
     belay_instant near = in(BELAY_SEC(500)), later = in(BELAY_SEC(5000));
@@ -274,7 +296,7 @@ static void what_cannot_be_reset(void) {
 
 int main(void) {
     static const struct check_test tests[] = {
-        TEST(earlier_later_and_never), TEST(never_past_the_parents), TEST(descendants_follow),
+        TEST(a_childs_own_deadline_counts_again), TEST(earlier_later_and_never), TEST(never_past_the_parents), TEST(descendants_follow),
         TEST(listeners_of_descendants_are_told), TEST(callbacks_lost_where_the_parents_deadline_counts_again),
         TEST(a_keep_alive_is_never_cut_short), TEST(what_cannot_be_moved), TEST(moves_race_with_the_driver),
         TEST(the_old_handle_is_stale), TEST(a_late_timer_finds_nothing), TEST(what_cannot_be_reset),

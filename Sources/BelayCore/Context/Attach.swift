@@ -23,6 +23,8 @@ extension UnsafeMutablePointer where Pointee == Node {
                 let status = Shard.arm(clock)
                 if status != BELAY_OK { return status }
             }
+            let status = Shard.armOwn(top)
+            if status != BELAY_OK { return status }
         }
     }
 

@@ -142,6 +142,7 @@ enum Merge {
                     let current = node(index)
                     let clock = current.pointee.clock.get()
                     if clock != 0 { look(at: node(clock)) }
+                    look(at: current)
                     if current.isMerged {
                         Links.forEach(UInt32(truncatingIfNeeded: current.held)) { other, _ in
                             if contains(starts.baseAddress.unsafelyUnwrapped, count, other.index) { return true }

@@ -40,7 +40,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     fileprivate func moveDeadline(_ instant: Int64) -> belay_status {
         if settle().isDone { return state.verdict.status }
         guard ensureListen() != nil else { return BELAY_ENOMEM }
-        Globals.pointer.pointee.haveMoved.set(1)
+        if Globals.pointer.pointee.haveMoved.exchange(1, ordering: .sequentiallyConsistent) == 0 { Shard.armOwnOfAll() }
         guard markMoved() else { return state.verdict.status }
         let above = pointee.scope.get()
         let latest = above == 0 ? Clock.never : node(above).deadline

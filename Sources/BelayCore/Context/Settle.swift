@@ -28,7 +28,14 @@ extension UnsafeMutablePointer where Pointee == Node {
             let end = clock.state
             if clock != self && end.isDone { inherit(from: clock, end) }
         }
+        if ownHasPassed(state) { decideDeadline() }
         return self.state
+    }
+
+    /// Whether this scope's own deadline has passed, though another was the earlier one at its birth: that one may have moved.
+    @inline(__always) private func ownHasPassed(_ state: State) -> Bool {
+        state.has(State.timed) && Globals.pointer.pointee.haveMoved.get() != 0
+            && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
     }
 
     /// Whether there is no verdict yet but `settle` might find one.
@@ -44,7 +51,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         {
             return true
         }
-        return state.has(State.asks) || state.has(State.pulls) && someScopeAboveHasEnded()
+        return ownHasPassed(state) || state.has(State.asks) || state.has(State.pulls) && someScopeAboveHasEnded()
     }
 
     private func someScopeAboveHasEnded() -> Bool {
@@ -55,9 +62,7 @@ extension UnsafeMutablePointer where Pointee == Node {
             // Only its owner knows.
             if state.isDone || state.has(State.asks) { return true }
             // Its deadline may have come before ours since we were born.
-            if state.has(State.moved) && Clock.hasPassed(current.pointee.deadline.get(), in: state.runtime) {
-                return true
-            }
+            if current.ownHasPassed(state) { return true }
             if !state.has(State.pulls) { return false }
         }
         return true
@@ -135,7 +140,9 @@ extension UnsafeMutablePointer where Pointee == Node {
             instant = isMerged ? pointee.endedAt.get() : above.pointee.endedAt.get()
             _ = pointee.endedAt.compareExchange(expected: 0, desired: instant, ordering: .relaxed)
         }
-        if pointee.clock.get() == index && pointee.deadline.get() <= instant {
+        let own = pointee.deadline.get()
+        // At the same instant the parent's is the one that counts, where it was no later at our birth.
+        if own != Clock.never && (own < instant || own == instant && pointee.clock.get() == index) {
             decideDeadline()
             if state.isDone { return }
         }

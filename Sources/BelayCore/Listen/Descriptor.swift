@@ -73,6 +73,6 @@ public func belay_done_fd(_ ctx: belay_ctx) -> Int32 {
     if scope.settle().isDone { return Descriptor.shared(done: true) }
     guard let descriptor = Descriptor.own(scope) else { return Descriptor.shared(done: true) }
     if descriptor < 0 { return Descriptor.fail(BELAY_ESYSTEM) }
-    let armed = scope.clockInEffect.map { Shard.arm($0) } ?? BELAY_OK
+    let armed = Shard.armClock(of: scope)
     return armed == BELAY_OK ? descriptor : Descriptor.fail(armed)
 }

@@ -71,7 +71,7 @@ enum Registration {
             return BELAY_OK
         }
         if born & Task.ownTimer != 0 { return BELAY_OK }
-        let armed = scope.clockInEffect.map { Shard.arm($0) } ?? BELAY_OK
+        let armed = Shard.armClock(of: scope)
         if armed == BELAY_OK { return BELAY_OK }
         // Nobody would tell it of the deadline. If it has not begun, it never will; else the cell may be another's.
         return stop(task, born) == BELAY_STOP_PREVENTED ? armed : BELAY_OK

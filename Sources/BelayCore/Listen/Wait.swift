@@ -91,7 +91,10 @@ enum Wait {
 
 extension UnsafeMutablePointer where Pointee == Node {
     /// The instant of the deadline that counts for this scope.
-    var deadline: Int64 { clockInEffect?.pointee.deadline.get() ?? Clock.never }
+    var deadline: Int64 {
+        if Globals.pointer.pointee.haveMoved.get() != 0 { return Merge.earliestDeadline(above: self) }
+        return clockInEffect?.pointee.deadline.get() ?? Clock.never
+    }
 }
 
 @_cdecl("belay_wait_any") @implementation

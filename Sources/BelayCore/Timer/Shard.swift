@@ -133,6 +133,37 @@ struct Shard: ~Copyable {
         return BELAY_OK
     }
 
+    /// Arms the deadline that counts for a scope that is attached or done, for a listener.
+    static func armClock(of scope: NodePointer) -> belay_status {
+        let status = scope.clockInEffect.map { arm($0) } ?? BELAY_OK
+        return status == BELAY_OK ? armOwn(scope) : status
+    }
+
+    /// A child whose parent's deadline is not later has no timer. Unless deadlines move in this process: then the parent's
+    /// may become the later one, and nobody would look for the child.
+    static func armOwn(_ scope: NodePointer) -> belay_status {
+        // Partner of the same in `armOwnOfAll`: one of us sees what the other wrote before.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        guard Globals.pointer.pointee.haveMoved.get() != 0, scope.pointee.deadline.get() != Clock.never,
+            scope.state.has(State.attached)
+        else { return BELAY_OK }
+        return arm(scope)
+    }
+
+    /// The same for all that were attached before the first move of a deadline in this process. Once.
+    static func armOwnOfAll() {
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        for index in Root.firstFree..<max(Region.contexts.pointee.limit.load(ordering: .acquiring), Root.firstFree) {
+            let scope = node(index)
+            let state = scope.state
+            guard Handle(bits: state.word).kind == Kind.scope, state.has(State.attached), !state.isDone,
+                scope.pointee.deadline.get() != Clock.never, scope.acquire(generation: state.generation)
+            else { continue }
+            if scope.state.shape == Kind.scope { _ = arm(scope) }
+            scope.release()
+        }
+    }
+
     /// Puts an armed scope's timer where its deadline is now. The caller holds the listen lock.
     static func rearm(_ scope: NodePointer) {
         let listen = scope.pointee.listen.get()
