@@ -336,7 +336,7 @@ static void the_first_parents_deadline_was_not_armed(void) {
     CHECK(belay_on_done(merged, check_count, &ran).bits != 0);
     belay_status moved = belay_set_deadline(parents[1], BELAY_FOREVER);
     CHECK(moved == BELAY_OK || moved == BELAY_DEADLINE_EXCEEDED); // the latter if this machine slept
-    EVENTUALLY(ran == 1);
+    EVENTUALLY(atomic_load(&ran) == 1);
     check_done(merged, BELAY_DEADLINE_EXCEEDED);
     check_close(merged);
     for (int i = 0; i < 2; i++) check_close(parents[i]);

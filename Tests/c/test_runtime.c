@@ -375,7 +375,7 @@ static void a_free_that_did_not_wait_for_a_poll(void) {
     check_sleep(BELAY_MS(2));
     struct check_thread thread;
     check_start(&thread, poll_it, &polled);
-    EVENTUALLY(polled.began);
+    EVENTUALLY(atomic_load(&polled.began));
     CHECK_IS(belay_runtime_free(polled.runtime, 0), BELAY_TIMEOUT);
     unmake(polled.runtime);
     CHECK_IS(polled.ended, 1);
@@ -437,7 +437,7 @@ static void listeners_refused_after_a_free(void) {
     CHECK_IS(belay_cancel(far), BELAY_OK);
     CHECK_IS(belay_cancel(moved), BELAY_OK);
     CHECK(readable(belay_done_fd(far)));
-    EVENTUALLY(ran == 2);
+    EVENTUALLY(atomic_load(&ran) == 2);
     check_close(far);
     check_close(near);
     check_close(moved);
