@@ -787,7 +787,8 @@ belay_ctx belay_runtime_background(belay_runtime runtime);
  * new, and you call again to go on waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE,
  * BELAY_EINVAL (a handle that is none). Contexts remain yours to close; they read as done. What is under a
  * belay_without_cancel context stays live, and can be asked and cancelled, but no timer or deadline is pushed to its
- * listeners any more; its later callbacks run on the default runtime, and timers cannot be added (BELAY_ESTALE). */
+ * listeners any more; its later callbacks run on the default runtime, and timers cannot be added (BELAY_ESTALE). A
+ * virtual clock stands still for ever: there a wait with a timeout is BELAY_TIMEOUT at once. */
 belay_status belay_runtime_free(belay_runtime runtime, belay_duration timeout);
 
 /* Makes Belay usable again in the child of a fork, for the only thread there is: call it before you start others. Every

@@ -150,6 +150,28 @@ static void no_wait_inside_a_poll(void) { // the thread that moves the clock wou
     unmake(runtime);
 }
 
+// With the runtime the clock goes: a timeout that nobody would ever reach slept for ever.
+static void wait_for_long(void *raw) { CHECK_IS(belay_wait(*(belay_ctx *)raw, BELAY_SEC(1000)), BELAY_TIMEOUT); }
+
+static void waits_end_with_their_clock(void) {
+    belay_runtime runtime = make();
+    belay_ctx apart = belay_without_cancel(belay_runtime_background(runtime));
+    belay_ctx ctx = belay_with_timeout(apart, BELAY_SEC(5000)), lite = belay_lite(apart, BELAY_SEC(5000));
+    uint64_t tasks = LIVE_TASKS;
+    struct check_thread threads[2];
+    check_start(&threads[0], wait_for_long, &ctx);
+    check_start(&threads[1], wait_for_long, &lite);
+    EVENTUALLY(LIVE_TASKS >= tasks + 5); // alarms and registrations
+    unmake(runtime);
+    for (int i = 0; i < 2; i++) check_join(&threads[i]);
+    wait_for_long(&ctx);
+    wait_for_long(&lite);
+    check_live(ctx);
+    check_close(lite);
+    check_close(ctx);
+    check_close(apart);
+}
+
 // --- the model: what a naive list of timers does for the same script ----------------------------------------------------
 
 enum { MOST = 400 };
@@ -234,7 +256,7 @@ int main(void) {
     check_close(first);
     const struct check_test tests[] = {
         TEST(time_stands_still), TEST(deadlines_move), TEST(waits_are_in_virtual_time), TEST(cancels_end_waits),
-        TEST(no_wait_inside_a_poll), TEST(random_scripts),
+        TEST(no_wait_inside_a_poll), TEST(waits_end_with_their_clock), TEST(random_scripts),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -24,7 +24,11 @@ enum WaitVirtual {
                 withUnsafeTemporaryAllocation(of: belay_timer.self, capacity: n + 1) { timers in
                     let alarms = Alarms(timers: timers, address: address)
                     var answer: belay_status?
-                    if end != Clock.never && !alarms.add(ctxs[0], at: end) { answer = belay_last_status() }
+                    if end != Clock.never && !alarms.add(ctxs[0], at: end) {
+                        answer = WaitAny.failure(ctxs, n, index)
+                        // The clock has stopped for ever, and nobody would wake us.
+                        if answer == BELAY_ESTALE && Handle(ctxs[0]).status() == BELAY_OK { answer = BELAY_TIMEOUT }
+                    }
                     var registered = 0
                     while registered < n && answer == nil {
                         registrations[registered] = watch(ctxs[registered], alarms, address)
@@ -36,7 +40,9 @@ enum WaitVirtual {
                         word.pointee.store(0, ordering: .sequentiallyConsistent)
                         answer = WaitAny.firstDone(ctxs, n, index)
                         if answer != nil { break }
-                        if Clock.now(in: clock) >= end { answer = BELAY_TIMEOUT } else { sleep(ctxs, n, address) }
+                        // Where its runtime was freed the clock has stopped, and the alarm is the last one.
+                        let isLate = end != Clock.never && (Clock.now(in: clock) >= end || hasStopped(clock))
+                        if isLate { answer = BELAY_TIMEOUT } else { sleep(ctxs, n, address) }
                     }
                     for i in 0..<registered where registrations[i].bits != 0 { Wait.withdraw(registrations[i]) }
                     alarms.withdraw()
@@ -44,6 +50,10 @@ enum WaitVirtual {
                 }
             }
         }
+    }
+
+    private static func hasStopped(_ clock: UInt32) -> Bool {
+        clock != 0 && Runtime.at(clock).pointee.phase != Runtime.open
     }
 
     /// Has the end of a context wake the thread; of a lite one, its parent's end and its own deadline.
@@ -57,7 +67,10 @@ enum WaitVirtual {
         defer { pinned.release() }
         let parent = belay_ctx(bits: pinned.asLite.pointee.parentHandle.get())
         let deadline = pinned.asLite.pointee.deadline.get()
-        if deadline != Clock.never && !alarms.add(parent, at: deadline) { return belay_reg() }
+        // Without an alarm where its runtime was freed: no deadline comes any more.
+        if deadline != Clock.never && !alarms.add(parent, at: deadline) && belay_last_status() != BELAY_ESTALE {
+            return belay_reg()
+        }
         return Registration.add(parent, Wait.waker, address, flags: Task.inline | Task.waker)
     }
 
