@@ -803,6 +803,11 @@ belay_status belay_runtime_restart(void);
  * none. Deadlines of the runtime's contexts are instants of this clock. */
 belay_instant belay_runtime_now(belay_runtime runtime);
 
+/* The runtime that a context belongs to: for belay_runtime_now, where code that was handed a context needs its clock
+ * (`belay_runtime_now(belay_runtime_of(ctx)) + BELAY_SEC(30)`). {0} for contexts of the default runtime, which has no
+ * handle and whose time is belay_now(), for those of a runtime that was freed, and for a context that is stale or none. */
+belay_runtime belay_runtime_of(belay_ctx ctx);
+
 /* Driving a manual runtime. Call belay_runtime_poll when belay_runtime_fd is readable, or when belay_runtime_next has
  * come. The three are for one loop thread; all else may be used from any thread, and what another thread adds makes the
  * descriptor readable.

@@ -50,6 +50,32 @@ static void time_stands_still(void) {
     unmake(runtime);
 }
 
+static void contexts_know_their_runtime(void) {
+    belay_runtime runtime = make(), other = make();
+    belay_ctx root = belay_runtime_background(runtime), ctx = belay_with_timeout(root, BELAY_SEC(1));
+    belay_ctx lite = belay_lite(ctx, BELAY_SEC(1)), plain = belay_with_cancel(belay_background());
+    CHECK_IS(belay_runtime_of(root).bits, runtime.bits);
+    CHECK_IS(belay_runtime_of(ctx).bits, runtime.bits);
+    CHECK_IS(belay_runtime_of(lite).bits, runtime.bits);
+    CHECK_IS(belay_runtime_of(belay_runtime_background(other)).bits, other.bits);
+    CHECK_IS(belay_runtime_of(plain).bits, 0);
+    CHECK_IS(belay_runtime_of(belay_background()).bits, 0);
+    CHECK_IS(belay_runtime_of((belay_ctx){0}).bits, 0);
+    CHECK_IS(belay_cancel(ctx), BELAY_OK);
+    CHECK_IS(belay_runtime_of(ctx).bits, runtime.bits); // also when it has ended
+    belay_ctx kept = belay_without_cancel(ctx);
+    check_close(lite);
+    check_close(ctx);
+    CHECK_IS(belay_runtime_of(ctx).bits, 0);
+    CHECK_IS(belay_runtime_of(kept).bits, runtime.bits);
+    unmake(runtime);
+    CHECK_IS(belay_runtime_of(kept).bits, 0);
+    CHECK_IS(belay_runtime_of(root).bits, 0);
+    check_close(kept);
+    check_close(plain);
+    unmake(other);
+}
+
 static void deadlines_move(void) {
     belay_runtime runtime = make();
     belay_ctx ctx = belay_with_timeout(belay_runtime_background(runtime), BELAY_SEC(10));
@@ -255,8 +281,9 @@ int main(void) {
     belay_ctx first = belay_with_cancel(belay_background());
     check_close(first);
     const struct check_test tests[] = {
-        TEST(time_stands_still), TEST(deadlines_move), TEST(waits_are_in_virtual_time), TEST(cancels_end_waits),
-        TEST(no_wait_inside_a_poll), TEST(waits_end_with_their_clock), TEST(random_scripts),
+        TEST(time_stands_still), TEST(contexts_know_their_runtime), TEST(deadlines_move),
+        TEST(waits_are_in_virtual_time), TEST(cancels_end_waits), TEST(no_wait_inside_a_poll),
+        TEST(waits_end_with_their_clock), TEST(random_scripts),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -48,6 +48,20 @@ public func belay_runtime_now(_ runtime: belay_runtime) -> belay_instant {
     return Clock.now(in: handle.runtimeStatus(phase: Runtime.open) == BELAY_OK ? handle.index : 0)
 }
 
+@_cdecl("belay_runtime_of") @implementation
+public func belay_runtime_of(_ ctx: belay_ctx) -> belay_runtime {
+    let handle = Handle(ctx)
+    let number = handle.runtime
+    if number == 0 { return belay_runtime() }
+    let state = Runtime.at(number).pointee.state.load(ordering: .acquiring)
+    // LoadLoad: a runtime's number serves again only when no context names it any more. So the state was that of this
+    // context's runtime if the context is still there.
+    atomicMemoryFence(ordering: .acquiring)
+    guard state & Runtime.phaseMask == Runtime.open, handle.find() != nil else { return belay_runtime() }
+    let generation = state >> Handle.generationShift
+    return belay_runtime(bits: Handle(generation: generation, kind: Kind.runtime, index: number).bits)
+}
+
 @_cdecl("belay_runtime_next") @implementation
 public func belay_runtime_next(_ runtime: belay_runtime) -> belay_instant {
     let handle = Handle(bits: runtime.bits)
