@@ -34,6 +34,15 @@ extension ContextSignal: CustomStringConvertible {
 ///
 /// The same as `Context.current.withSignals`, which has the contract.
 @inlinable
+public func withSignals<R: ~Copyable, E: Error>(
+    _ signals: [ContextSignal],
+    _ body: (Context) throws(E) -> R
+) throws(E) -> R {
+    try Context.current.withSignals(signals, body)
+}
+
+/// The `async` form: `Context.current.withSignals`, on the caller's actor. Cancelling the task cancels the child.
+@inlinable
 public nonisolated(nonsending) func withSignals<R: ~Copyable, E: Error>(
     _ signals: [ContextSignal],
     _ body: nonisolated(nonsending) (Context) async throws(E) -> R
@@ -42,7 +51,7 @@ public nonisolated(nonsending) func withSignals<R: ~Copyable, E: Error>(
 }
 
 extension Context {
-    /// Runs `body` with a child of this context that also ends when one of the signals arrives, on the caller's actor.
+    /// Runs `body` with a child of this context that also ends when one of the signals arrives.
     ///
     /// ```swift
     /// await withSignals([.terminate, .interrupt]) { ctx in
@@ -52,9 +61,7 @@ extension Context {
     /// ```
     ///
     /// While `body` runs the signals do not have their default action, however many come: the process is not killed.
-    /// Signals that came before do not end the child; each that comes later does. They have to be sent to the process:
-    /// the threads that run tasks block signals, so what is sent to one of those alone (`raise`) does not arrive.
-    /// Otherwise as the `async` form of `withCancel`.
+    /// Signals that came before do not end the child; each that comes later does. The child is ``current`` meanwhile.
     ///
     /// - Parameters:
     ///   - signals: If one of them cannot be watched (SIGKILL, SIGSEGV …) the child reads as done, with
@@ -62,6 +69,19 @@ extension Context {
     ///   - body: Gets the child.
     /// - Returns: What `body` returns.
     /// - Throws: What `body` throws, and nothing else.
+    @inlinable
+    public func withSignals<R: ~Copyable, E: Error>(
+        _ signals: [ContextSignal],
+        _ body: (Context) throws(E) -> R
+    ) throws(E) -> R {
+        try withScope(of: makeNotified(signals), body)
+    }
+
+    /// Runs an `async` body with a child of this context that also ends when one of the signals arrives, on the
+    /// caller's actor.
+    ///
+    /// As the synchronous form, and in addition: when the task is cancelled, so is the child, with the error
+    /// ``ContextError/taskCancelled``.
     @inlinable
     public nonisolated(nonsending) func withSignals<R: ~Copyable, E: Error>(
         _ signals: [ContextSignal],
