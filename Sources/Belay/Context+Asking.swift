@@ -44,11 +44,12 @@ extension Context {
     /// `nil` where there is none, and for a context that was closed. Stays readable after the end.
     ///
     /// The runtime's clock is `CLOCK_MONOTONIC`, which is Swift's `SuspendingClock`: it stands still while the machine
-    /// sleeps. There is no exact counterpart on `ContinuousClock`.
+    /// sleeps. There is no exact counterpart on `ContinuousClock`. Under a ``VirtualClock`` this is the present plus
+    /// ``remaining``; ``VirtualClock/deadline(of:)`` is exact there.
     public var deadline: SuspendingClock.Instant? {
         var nanoseconds: belay_instant = 0
         guard belay_deadline(handle, &nanoseconds) else { return nil }
-        return SuspendingClock.Instant(monotonicNanoseconds: nanoseconds)
+        return ContextTime(of: self).suspendingInstant(nanoseconds)
     }
 
     /// The error of a context that is known to be done.

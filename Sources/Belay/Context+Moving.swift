@@ -21,14 +21,14 @@ extension Context {
     ///   moved. ``ContextError/unavailable(_:)`` for contexts without an end of their own (a root, a value, a
     ///   `withoutCancel` context), for one that was closed, and if there is no memory.
     public func setDeadline(_ deadline: SuspendingClock.Instant?) throws(ContextError) {
-        try move(to: deadline?.monotonicNanoseconds ?? forever)
+        try move(to: deadline.map { ContextTime(of: self).instant($0) } ?? forever)
     }
 
     /// The same, for an instant of the clock that runs on while the machine sleeps: see `withDeadline` for what that
     /// means.
     @_disfavoredOverload
     public func setDeadline(_ deadline: ContinuousClock.Instant) throws(ContextError) {
-        try move(to: instant(after: deadline.belayNanosecondsFromNow))
+        try move(to: ContextTime(of: self).instant(after: deadline.belayNanosecondsFromNow))
     }
 
     /// Moves the context's deadline to `timeout` from now: earlier, later, or never (`nil`). Otherwise as
@@ -37,7 +37,7 @@ extension Context {
     /// - Parameter timeout: Zero and less have passed already: the context ends before this returns. What exceeds 292
     ///   years means never. Fractions of a nanosecond are rounded up.
     public func setTimeout(_ timeout: Duration?) throws(ContextError) {
-        try move(to: timeout.map { instant(after: $0.belayNanoseconds) } ?? forever)
+        try move(to: timeout.map { ContextTime(of: self).instant(after: $0.belayNanoseconds) } ?? forever)
     }
 
     private func move(to instant: belay_instant) throws(ContextError) {

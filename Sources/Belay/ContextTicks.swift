@@ -8,7 +8,8 @@ import CBelay
 /// the context does, or when the task is cancelled; ``Context/error`` tells. It has no timer while nobody waits for the
 /// next element.
 public struct ContextTicks: AsyncSequence, Sendable {
-    /// The instant that was planned. It has passed when the element arrives.
+    /// The instant that was planned. It has passed when the element arrives. (Of the real clock, also where the context
+    /// lives by a virtual one.)
     public typealias Element = SuspendingClock.Instant
     /// The loop cannot fail: it ends.
     public typealias Failure = Never
@@ -18,7 +19,7 @@ public struct ContextTicks: AsyncSequence, Sendable {
 
     /// Starts to count: the first tick is one period from now.
     public func makeAsyncIterator() -> Iterator {
-        Iterator(context: context, period: period.belayNanoseconds, last: belay_now())
+        Iterator(context: context, period: period.belayNanoseconds, last: ContextTime(of: context).now)
     }
 
     /// One loop over the ticks. Not `Sendable`: it belongs to its task.
@@ -31,14 +32,15 @@ public struct ContextTicks: AsyncSequence, Sendable {
         ///
         /// - Returns: The planned instant; `nil` once the context is done or the task is cancelled.
         public mutating func next(isolation: isolated (any Actor)? = #isolation) async -> SuspendingClock.Instant? {
-            let next = nextInstant(after: last, every: period)
+            let time = ContextTime(of: context)
+            let next = time.nextInstant(after: last, every: period)
             do throws(ContextError) {
                 try await context.sleep(until: Context(belay_with_deadline(context.handle, next)))
             } catch {
                 return nil
             }
             last = next
-            return SuspendingClock.Instant(monotonicNanoseconds: next)
+            return time.suspendingInstant(next)
         }
     }
 }

@@ -68,21 +68,22 @@ extension BelayTests {
         }
 
         @Test func periodsDoNotDriftAndSkipWhatHasPassed() {
-            let now = belay_now()
-            #expect(nextInstant(after: now, every: 3_600_000_000_000) == now + 3_600_000_000_000)
+            let (time, now) = (ContextTime(of: .background), belay_now())
+            #expect(time.nextInstant(after: now, every: 3_600_000_000_000) == now + 3_600_000_000_000)
             let second: Int64 = 1_000_000_000
-            let late = nextInstant(after: now - 10 * second - 5, every: 3600 * second)
+            let late = time.nextInstant(after: now - 10 * second - 5, every: 3600 * second)
             #expect(late == now - 10 * second - 5 + 3600 * second)
-            let skipped = nextInstant(after: now - 10 * 3600 * second, every: 3600 * second)
+            let skipped = time.nextInstant(after: now - 10 * 3600 * second, every: 3600 * second)
             #expect(skipped == now + 3600 * second)
-            #expect(nextInstant(after: now, every: .max - 1) == .max)
-            #expect(nextInstant(after: now + second, every: second) == now + 2 * second)
+            #expect(time.nextInstant(after: now, every: .max - 1) == .max)
+            #expect(time.nextInstant(after: now + second, every: second) == now + 2 * second)
         }
 
         @Test func instantsAfterADelaySaturate() {
-            #expect(instant(after: .max) == .max)
-            #expect(instant(after: .max - 1) == .max)
-            #expect(instant(after: .min) <= 0)
+            let time = ContextTime(of: .background)
+            #expect(time.instant(after: .max) == .max)
+            #expect(time.instant(after: .max - 1) == .max)
+            #expect(time.instant(after: .min) <= 0)
         }
     }
 }

@@ -13,7 +13,7 @@ extension Context {
 
     @usableFromInline
     func makeDeadline(_ deadline: SuspendingClock.Instant, _ cause: ContextCause?) -> Context {
-        let instant = deadline.monotonicNanoseconds
+        let instant = ContextTime(of: self).instant(deadline)
         guard let cause else { return Context(belay_with_deadline(handle, instant)) }
         return Context(belay_with_deadline_cause(handle, instant, cause.code, cause.message))
     }

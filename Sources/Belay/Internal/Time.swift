@@ -42,17 +42,3 @@ extension ContinuousClock.Instant {
         ContinuousClock.now.duration(to: self).belayNanoseconds
     }
 }
-
-/// The instant `delay` from now; never, if that is beyond the clock.
-func instant(after delay: belay_duration) -> belay_instant {
-    let (instant, overflowed) = belay_now().addingReportingOverflow(delay)
-    return overflowed ? (delay < 0 ? 0 : forever) : instant
-}
-
-/// The first instant after now that is `last` plus whole periods, and at least one.
-func nextInstant(after last: belay_instant, every period: belay_duration) -> belay_instant {
-    let passed = max(0, belay_now() - last) / period
-    let (offset, overflowed) = period.multipliedReportingOverflow(by: passed + 1)
-    let (next, overflowedToo) = last.addingReportingOverflow(offset)
-    return overflowed || overflowedToo ? forever : next
-}

@@ -4,10 +4,9 @@ import CBelay
 /// A closure that runs later under a context, once or with a period.
 ///
 /// A C timer runs at its time, also when its context has ended long before, and until then has its reference. Here the
-/// closure is to be released when the context ends: so a callback at that end stops the C timer. C timers that have to
-/// outlast their context, until that callback has come, hang on the background context. Each runs once; one that
-/// repeats is started anew after each run. So a C timer owns one reference, and gives it up in exactly one of two ways:
-/// it runs, or a stop answers «prevented».
+/// closure is to be released when the context ends: so a callback at that end stops the C timer. Each C timer runs
+/// once; one that repeats is started anew after each run. So a C timer owns one reference, and gives it up in exactly
+/// one of two ways: it runs, or a stop answers «prevented».
 ///
 /// What counts is `state`, and not what C answers: a run begins by entering itself there, unless the timer was ended
 /// before.
@@ -31,11 +30,13 @@ final class TimerCore: Sendable {
     }
 
     private let context: Context
+    private let time: ContextTime
     private let period: belay_duration  // 0: once
     private let state: Lock<State>
 
     init(under context: Context, period: belay_duration, _ body: @escaping @Sendable () -> Void) {
         self.context = context
+        time = ContextTime(of: context)
         self.period = period
         state = Lock(State(body: body))
     }
@@ -50,7 +51,7 @@ final class TimerCore: Sendable {
             throw .lastFailure()
         }
         state.withLock { $0.rope = rope }
-        guard arm(at: instant(after: delay), delay) else {
+        guard arm(at: time.instant(after: delay), delay) else {
             let failure = ContextError.lastFailure()
             stop()
             throw failure
@@ -68,7 +69,7 @@ final class TimerCore: Sendable {
     func reset(_ delay: belay_duration) -> Bool {
         // Under the lock, which a run takes before it looks when the next one is due: it sees the new time.
         state.withLock { state in
-            let due = instant(after: delay)
+            let due = time.instant(after: delay)
             guard state.timer.bits != 0, belay_timer_reset(state.timer, delay) == BELAY_OK else { return false }
             state.due = due
             return true
@@ -86,7 +87,7 @@ final class TimerCore: Sendable {
         guard let arming else { return true }
         let held = Unmanaged.passRetained(self)
         let timer = belay_timer_after(
-            belay_background(), delay, { Unmanaged<TimerCore>.fromOpaque($0!).takeRetainedValue().fire() },
+            context.handle, delay, { Unmanaged<TimerCore>.fromOpaque($0!).takeRetainedValue().fire() },
             held.toOpaque())
         guard timer.bits != 0 else {
             held.release()
@@ -104,26 +105,33 @@ final class TimerCore: Sendable {
     /// The C timer calls this.
     private func fire() {
         while let due = run() {
-            let delay = due == forever ? forever : due - belay_now()
+            let delay = due == forever ? forever : due - time.now
             if arm(at: due, delay) { return }
-            _ = belay_wait(belay_background(), delay)  // no memory for a timer: this thread is one
+            // The context was closed, or its runtime freed; or a runtime that somebody else drives has no memory left,
+            // and cannot wait here. Else this thread is the timer for which there was no memory.
+            guard time.isDefault, !context.isDone else {
+                stop()
+                return
+            }
+            _ = belay_wait(context.handle, delay)
         }
     }
 
     /// Runs the closure if the timer has not ended. Answers when to run it again, if at all.
     private func run() -> belay_instant? {
-        let body = state.withLock { state in
+        let (body, planned) = state.withLock { state in
             state.timer = belay_timer()
             state.running = state.body != nil
-            return state.body
+            return (state.body, state.due)
         }
         guard let body else { return nil }
-        let wanted = !context.isDone
+        // Early only where the runtime is freed, under a `withoutCancel` context.
+        let wanted = !context.isDone && time.now >= planned
         if wanted { body() }
         let (last, due) = state.withLock { state -> (State?, belay_instant) in
             state.running = false
             guard wanted, period > 0, state.body != nil else { return (state.end(), 0) }
-            return (nil, nextInstant(after: state.due, every: period))
+            return (nil, time.nextInstant(after: state.due, every: period))
         }
         guard let last else { return due }
         release(last)
