@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
 
-/// Where the runtime runs what it calls by itself: ``Context/onDone(_:)``, timers, and the callbacks and groups of C code
-/// in the same process. By default that is a small elastic pool of its own.
+/// Where the runtime runs what it calls by itself: ``Context/onDone(_:)``, timers, and the callbacks and groups of C
+/// code in the same process. By default that is a small elastic pool of its own.
 ///
 /// Process-wide. Tasks that are queued when it is changed stay where they are.
 public enum ContextExecutor {
@@ -30,24 +30,7 @@ public enum ContextExecutor {
 
     /// The C side may call as long as the process lives, so what it calls is never released.
     private static func install(_ start: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void) {
-        let starter = Unmanaged.passRetained(Starter(start: start))
-        var executor = belay_executor(
-            submit: { own, run, task in
-                guard let own, let run else { return }
-                let call = Call(run: run, task: task)
-                Unmanaged<Starter>.fromOpaque(own).takeUnretainedValue().start { call.run(call.task) }
-            }, self: starter.toOpaque())
+        var executor = Unmanaged.passRetained(ExecutorStarter(start: start)).takeUnretainedValue().asExecutor
         _ = belay_set_executor(&executor)
-    }
-
-    private final class Starter: Sendable {
-        let start: @Sendable (@escaping @Sendable () -> Void) -> Void
-        init(start: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void) { self.start = start }
-    }
-
-    /// What C asks for: may be called on any thread, once.
-    private struct Call: @unchecked Sendable {
-        let run: @convention(c) (UnsafeMutableRawPointer?) -> Void
-        let task: UnsafeMutableRawPointer?
     }
 }
