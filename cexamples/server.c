@@ -6,47 +6,44 @@
  *     server [--port N] [--workers N] [--grace-ms N] [--read-ms N] [--upstream PORT]
  *     curl -i -H 'X-Budget-Ms: 200' -H 'X-Client: ada' 'http://127.0.0.1:PORT/work?cache=5&db=20&rpc=30'
  *
- * GET or POST /work makes three calls, one after the other, to a cache, a database and a remote service. They are
- * simulated: each waits on the request's context for as many milliseconds as the query says. GET /status tells how
- * much is going on. This is the tree of contexts; what ends one ends all that hangs below it:
+ * GET or POST /work makes three calls: to a cache first, then to a database and a remote service at the same time.
+ * They are simulated: each waits on its context for as many milliseconds as the query says. GET /status tells how much
+ * is going on. This is the tree of contexts; what ends one ends all that hangs below it:
  *
  *     serving                      ends when the grace period after SIGTERM is over: 503, "shutting down"
  *     ├── accepting                ends with SIGTERM or SIGINT: no new work
- *     ├── grace                    ends with the second one: then the grace period is over at once
  *     │   └── arrival              one for each connection: 408 if its request is not here in time
- *     └── request id ── client …   values, for the log and for whom we ask
- *         └── request              the budget: 504 when it is used up, 499 when the client hangs up
+ *     ├── grace                    ends with the second one: then the grace period is over at once
+ *     └── data                     the request's struct, from a pool: buffers, who asks, the trace, what came of it
+ *         └── id                   a value: the request's number
+ *             └── request          the budget: 504 when it is used up, 499 when the client hangs up
+ *                 └── group        the database and the remote service: the first to fail stops the other
  *
- *     answering                    has the request's values and not its end: who is too late is told so
+ *     answering                    has the request's data and not its end: who is too late is told so
  *
  * The codes of the causes are statuses of HTTP, so that work which ended early knows its answer.
  *
  * With --upstream the remote service is a real one: another server of this kind. The call takes along what is left of
- * the budget (grpc-timeout) and the trace it belongs to (traceparent); a request that ends early hangs up on it.
+ * the budget (grpc-timeout) and the trace it belongs to (traceparent); a call that ends early hangs up on it.
+ *
+ * server_request.h has a request's data and its calls, server_http.h the HTTP.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <belay.h>
 
-#include "server_http.h"
+#include "server_request.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-enum { CALLS = 3, MS_MAX = 600000, WORKERS_MAX = 256 };
-enum { HUNG_UP = 499 };   /* for the log: nobody is there any more to be told */
-
-static const belay_key REQUEST_ID = {"request id"};
-static const belay_key CLIENT = {"client"};
-static const belay_key TRACE = {"trace"};   /* a belay_traceparent, whose parent_id is this server's step */
+enum { WORKERS_MAX = 256 };
 
 typedef struct server {
     int listener;
@@ -57,14 +54,6 @@ typedef struct server {
     atomic_uint requests;
     long port, pool, grace_ms, read_ms, upstream;
 } server;
-
-typedef struct job {
-    belay_duration budget;
-    long budget_ms, call_ms[CALLS];   /* the budget for people: rounded up */
-    const char *reached;    /* the last thing that was begun */
-} job;
-
-static const char *const CALL_NAMES[CALLS] = {"cache", "db", "rpc"};
 
 /* --- Who hangs up --------------------------------------------------------------------------------------------- */
 
@@ -90,170 +79,61 @@ static void watch_client(server *s, belay_ctx request, int fd) {
     (void)epoll_ctl(s->hangups, EPOLL_CTL_ADD, fd, &event);   /* if it fails a hang-up goes unseen, no more */
 }
 
-/* --- The work of a request ------------------------------------------------------------------------------------ */
+/* --- A request ------------------------------------------------------------------------------------------------- */
 
-/* What the client gives us: another server says it to the nanosecond, a person in milliseconds. */
-static int parse_budget(const http_request *r, job *j, http_answer *to) {
-    if (r->timeout == NULL) {
-        long budget = parse_number(r->budget, j->budget_ms, MS_MAX);
-        if (budget < 1) return http_say(to, 400, "X-Budget-Ms is a number from 1 to %d", MS_MAX);
-        j->budget = BELAY_MS(budget);
-    } else if (belay_grpc_timeout_parse(r->timeout, strlen(r->timeout), &j->budget) != BELAY_OK) {
-        return http_say(to, 400, "grpc-timeout is up to eight digits and one of H, M, S, m, u, n");
-    }
-    if (j->budget > BELAY_MS(MS_MAX)) j->budget = BELAY_MS(MS_MAX);   /* nobody gets more from us */
-    j->budget_ms = (long)((j->budget + 999999) / 1000000);
-    return 0;
-}
-
-/* What is asked for. 0, or the status to refuse with. */
-static int parse_job(const http_request *r, job *j, http_answer *to) {
-    static const long usual_ms[CALLS] = {5, 20, 30};
-    bool get = strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
-    bool work = strcmp(r->path, "/work") == 0;
-    if (!work && strcmp(r->path, "/status") != 0) return http_say(to, 404, "there is /work, and /status");
-    if (!get && !(work && strcmp(r->method, "POST") == 0)) return http_say(to, 405, "this is not to be done here");
-    int refused = parse_budget(r, j, to);
-    if (refused != 0) return refused;
-    for (int i = 0; i < CALLS; i++) {
-        j->call_ms[i] = query_number(r, CALL_NAMES[i], usual_ms[i], MS_MAX);
-        if (j->call_ms[i] < 0) return http_say(to, 400, "%s is a number from 0 to %d", CALL_NAMES[i], MS_MAX);
-    }
-    return 0;
-}
-
-/* The trace that a request belongs to, the one that the client named or a new one; with a step of our own. NULL without
- * memory: then there is none. */
-static belay_traceparent *trace_of(const http_request *r) {
-    belay_traceparent *trace = calloc(1, sizeof *trace);
-    if (trace == NULL) return NULL;
-    if (r->trace == NULL || belay_traceparent_parse(r->trace, strlen(r->trace), trace) != BELAY_OK) {
-        (void)!getrandom(trace->trace_id, sizeof trace->trace_id, 0);
-        trace->flags = BELAY_TRACE_RANDOM;
-    }
-    (void)!getrandom(trace->parent_id, sizeof trace->parent_id, 0);
-    return trace;
-}
-
-/* The last call, to another server. What is left of the budget goes with it, less what it takes on the way. */
-static int call_upstream(server *s, belay_ctx request, const job *j, http_answer *to) {
-    char target[64], headers[256], timeout[BELAY_GRPC_TIMEOUT_SIZE], trace[BELAY_TRACEPARENT_SIZE];
-    const belay_traceparent *ours = belay_value(request, &TRACE);
-    const char *client = belay_value(request, &CLIENT);
-    (void)belay_grpc_timeout_format(belay_remaining(request), timeout, sizeof timeout);   /* fits, and is never empty */
-    bool traced = belay_traceparent_format(ours, trace, sizeof trace) > 0;
-    snprintf(target, sizeof target, "/work?cache=0&db=0&rpc=%ld", j->call_ms[CALLS - 1]);
-    snprintf(headers, sizeof headers, "X-Client: %s\r\ngrpc-timeout: %s\r\n%s%s%s", client ? client : "-", timeout,
-             traced ? "traceparent: " : "", traced ? trace : "", traced ? "\r\n" : "");
-    return http_get(request, s->upstream, target, headers, to);
-}
-
-/* Three calls share one budget: what the first takes is gone for the others, and nobody has to count. */
-static void make_calls(server *s, belay_ctx request, job *j, http_answer *to) {
-    for (int i = 0; i < CALLS; i++) {
-        j->reached = CALL_NAMES[i];
-        if (s->upstream != 0 && i == CALLS - 1) {
-            http_answer theirs;
-            if (call_upstream(s, request, j, &theirs) == 200) http_say(to, 200, "upstream: %.180s", theirs.text);
-            else *to = theirs;
-            return;
-        }
-        if (belay_wait(request, BELAY_MS(j->call_ms[i])) != BELAY_TIMEOUT) {
-            http_say_cause(to, request);
-            return;
-        }
-    }
-    http_say(to, 200, "cache %ld ms, db %ld ms, rpc %ld ms; %" PRId64 " of %ld ms left", j->call_ms[0], j->call_ms[1],
-             j->call_ms[2], belay_remaining(request) / 1000000, j->budget_ms);
-}
-
-static void do_work(server *s, belay_ctx request, int fd, const http_request *r, job *j, http_answer *to) {
+static void do_work(server *s, belay_ctx ctx, int fd, request *r) {
     atomic_fetch_add(&s->at_work, 1);
-    j->reached = "body";
-    if (read_body(request, fd, r, to) == 0) {
-        watch_client(s, request, fd);
-        make_calls(s, request, j, to);
+    if (read_body(ctx, fd, &r->http, &r->answer) == 0) {
+        watch_client(s, ctx, fd);
+        make_calls(ctx, r);
         (void)epoll_ctl(s->hangups, EPOLL_CTL_DEL, fd, NULL);
     }
     atomic_fetch_sub(&s->at_work, 1);
 }
 
 static void report_status(server *s, http_answer *to) {
-    belay_sample live = {.name = "/ctx/live:contexts"};
-    (void)belay_metrics_read(&live, 1);
-    http_say(to, 200, "requests %u, at work %d, contexts %" PRIu64, atomic_load(&s->requests),
-             atomic_load(&s->at_work), live.value);
+    belay_sample now[] = {{.name = "/ctx/live:contexts"}, {.name = "/pool/misses:gets"}};
+    (void)belay_metrics_read(now, 2);
+    http_say(to, 200, "requests %u, at work %d, contexts %" PRIu64 ", structs %" PRIu64, atomic_load(&s->requests),
+             atomic_load(&s->at_work), now[0].value, now[1].value);
 }
 
-static const char *outcome(int status) {
-    switch (status) {
-    case 200: return "ok";
-    case 408:
-    case 504: return "late";
-    case HUNG_UP: return "hung-up";
-    case 502:
-    case 503: return "unavailable";
-    default: return "refused";
-    }
-}
-
-/* Who asks is in the context, so whoever has the context can log. */
-static void log_request(belay_ctx request, const job *j, const http_answer *a) {
-    belay_instant deadline;
-    int64_t left = belay_deadline(request, &deadline) ? (deadline - belay_now()) / 1000000 : 0;
-    const char *client = belay_value(request, &CLIENT);
-    char trace[BELAY_TRACEPARENT_SIZE];
-    (void)belay_traceparent_format(belay_value(request, &TRACE), trace, sizeof trace);
-    printf("req=%" PRIuPTR " client=%s status=%d outcome=%s reached=%s left=%" PRId64 "ms cause=\"%s\" trace=%.32s\n",
-           (uintptr_t)belay_value(request, &REQUEST_ID), client ? client : "-", a->status, outcome(a->status),
-           j->reached, left > 0 ? left : 0, a->status == 200 ? "" : a->text, *trace ? trace + 3 : "-");
-}
-
-/* A client's name as it may stand in a log: no blanks, no quotes, no control characters, not long. */
-static char *log_name(const char *from) {
-    char *name = strdup(from == NULL || *from == '\0' ? "anonymous" : from);
-    for (size_t i = 0; name != NULL && name[i] != '\0'; i++) {
-        if (i == 40) name[i] = '\0';
-        else if (name[i] <= ' ' || name[i] > '~' || name[i] == '"') name[i] = '?';
-    }
-    return name;
-}
-
-/* The request that has been read, or refused with the answer in `a`: does it, logs it, answers it. */
-static void serve_request(server *s, int fd, const http_request *r, int refused, http_answer *a) {
-    job j = {.budget = BELAY_MS(100), .budget_ms = 100, .reached = "-"};
-    if (refused == 0) refused = parse_job(r, &j, a);
-    bool asks_status = refused == 0 && strcmp(r->path, "/status") == 0;
+/* The request that has been read, or refused: does it, logs it, answers it. Its struct hangs on `data`. */
+static void serve_request(server *s, belay_ctx data, int fd, request *r, int refused) {
+    if (refused == 0) refused = parse_request(r);
+    bool asks_status = refused == 0 && strcmp(r->http.path, "/status") == 0;
+    note_client(r);
+    note_trace(r);
+    r->upstream = s->upstream;
 
     char used_up[48];
-    snprintf(used_up, sizeof used_up, "budget of %ld ms used up", j.budget_ms);
+    snprintf(used_up, sizeof used_up, "budget of %ld ms used up", r->budget_ms);
     uintptr_t id = atomic_fetch_add(&s->requests, 1) + 1;
-    /* The name belongs to its context and is freed with it; a number needs no freeing. */
-    BELAY_SCOPED belay_ctx with_id = belay_with_value(s->serving, &REQUEST_ID, (void *)id, NULL);
-    BELAY_SCOPED belay_ctx with_client = belay_with_value(with_id, &CLIENT, log_name(r->client), free);
-    BELAY_SCOPED belay_ctx with_trace = belay_with_value(with_client, &TRACE, trace_of(r), free);
-    BELAY_SCOPED belay_ctx request = belay_with_timeout_cause(with_trace, j.budget, 504, used_up);
+    BELAY_SCOPED belay_ctx with_id = belay_with_value(data, &REQUEST_ID, (void *)id, NULL);
+    BELAY_SCOPED belay_ctx ctx = belay_with_timeout_cause(with_id, r->budget, 504, used_up);
 
-    if (asks_status) report_status(s, a);
-    else if (refused == 0) do_work(s, request, fd, r, &j, a);
-    if (!asks_status) log_request(request, &j, a);
-    if (a->status == HUNG_UP) return;
+    if (asks_status) report_status(s, &r->answer);
+    else if (refused == 0) do_work(s, ctx, fd, r);
+    if (!asks_status) log_request(ctx);
+    if (r->answer.status == HUNG_UP) return;
 
-    BELAY_SCOPED belay_ctx detached = belay_without_cancel(request);
+    BELAY_SCOPED belay_ctx detached = belay_without_cancel(ctx);
     BELAY_SCOPED belay_ctx answering = belay_with_timeout(detached, BELAY_SEC(1));
-    send_answer(answering, fd, r, a, (uintptr_t)belay_value(answering, &REQUEST_ID));
+    send_answer(answering, fd, &r->http, &r->answer, (uintptr_t)belay_value(answering, &REQUEST_ID));
 }
 
 /* --- The server ----------------------------------------------------------------------------------------------- */
 
 static void serve_connection(server *s, int fd) {
-    http_request r = {.received = 0};
-    http_answer a = {.status = 0};
+    void *item;
+    BELAY_SCOPED belay_ctx data = belay_with_data(s->serving, requests, &item);
+    request *r = item;
+    if (r == NULL) return;   /* no memory: not even for saying so */
     BELAY_SCOPED belay_ctx arrival =
         belay_with_timeout_cause(s->accepting, BELAY_MS(s->read_ms), 408, "the request took too long to arrive");
-    int refused = read_head(arrival, fd, &r, &a);
-    if (refused == 0) refused = parse_head(&r, &a);
-    if (refused != HTTP_GONE) serve_request(s, fd, &r, refused, &a);
+    int refused = read_head(arrival, fd, &r->http, &r->answer);
+    if (refused == 0) refused = parse_head(&r->http, &r->answer);
+    if (refused != HTTP_GONE) serve_request(s, data, fd, r, refused);
 }
 
 static void *work_till_drained(void *arg) {
@@ -340,6 +220,7 @@ int main(int argc, char **argv) {
 
     signal(SIGPIPE, SIG_IGN);
 
+    if (!make_request_pool(s.pool)) return cannot_start("belay_pool_new");
     s.serving = belay_with_cancel(belay_background());
     s.accepting = belay_notify_signals(s.serving, STOP, 2);
     s.all_home = belay_with_cancel(belay_background());
@@ -366,6 +247,7 @@ int main(int argc, char **argv) {
     belay_close(s.all_home);
     belay_close(s.accepting);
     belay_close(s.serving);
+    belay_pool_free(requests);
     printf("stopped: %u requests\n", atomic_load(&s.requests));
     return 0;
 }

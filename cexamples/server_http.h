@@ -3,7 +3,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  *
- * Kept apart so that server.c shows contexts. The functions are static, so that the example is still one compiler call.
+ * Kept apart so that server.c and server_request.h show contexts. The functions are static, so that the example is
+ * still one compiler call.
  * One request a connection: "Connection: close" says that the answer is complete.
  */
 #ifndef BELAY_EXAMPLE_SERVER_HTTP_H
@@ -18,6 +19,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -34,6 +36,11 @@ typedef struct http_request {
     long body_length;
 } http_request;
 
+/* Ready for the next request, whose bytes will overwrite those of the last one. */
+static void http_reset(http_request *r) {
+    memset((char *)r + offsetof(http_request, head_length), 0, sizeof *r - offsetof(http_request, head_length));
+}
+
 typedef struct http_answer {
     int status;
     char text[200];
@@ -48,12 +55,16 @@ __attribute__((format(printf, 3, 4))) static int http_say(http_answer *to, int s
     return status;
 }
 
-/* Answers work whose context has ended with its cause. Our own causes carry a status of HTTP; the library's (a signal; a
- * context that could not be made for want of memory) do not, and mean that the server cannot serve now. */
+/* Answers work that ended for this reason. Our own causes carry a status of HTTP; the library's (a signal; a context
+ * that could not be made for want of memory) do not, and mean that the server cannot serve now. */
+static int http_say_why(http_answer *to, const belay_cause *why) {
+    return http_say(to, why->code >= 400 && why->code <= 599 ? (int)why->code : 503, "%s", why->message);
+}
+
 static int http_say_cause(http_answer *to, belay_ctx ended) {
     belay_cause why = {.code = 500, .message = "the connection cannot be waited for"};
     (void)belay_cause_of(ended, &why);
-    return http_say(to, why.code >= 400 && why.code <= 599 ? (int)why.code : 503, "%s", why.message);
+    return http_say_why(to, &why);
 }
 
 /* --- Sockets, bounded by a context ---------------------------------------------------------------------------- */
