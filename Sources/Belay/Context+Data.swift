@@ -54,8 +54,8 @@ extension Context {
         _ body: (inout Item) throws(E) -> sending R
     ) throws(E) -> sending R? {
         guard belay_data(handle, pool.handle) != nil else { return nil }
-        // The item is good for as long as a context that can see it is open, and another thread may close this one at any
-        // moment: so one of our own keeps it.
+        // The item is good for as long as a context that can see it is open, and another thread may close this one at
+        // any moment: so one of our own keeps it.
         let keeper = makeWithoutCancel()
         defer { keeper.close() }
         guard let memory = belay_data(keeper.handle, pool.handle) else { return nil }

@@ -25,8 +25,8 @@ extension Context {
     ///
     /// Structured: this returns when `body` has and every task has. The first real error, of a task or of `body`, ends
     /// the group's context at once, with itself as the cause: tasks that ask their context stop. Task cancellation
-    /// follows, for tasks that heed nothing else, as soon as `body` waits for the group or has returned; so it does when
-    /// the context ends in another way.
+    /// follows, for tasks that heed nothing else, as soon as `body` waits for the group or has returned; so it does
+    /// when the context ends in another way.
     ///
     /// A `CancellationError`, or the context's own ``ContextError``, that is thrown when the context has ended is no
     /// error but an *echo* of that end. It never hides a real error, be it earlier or later.

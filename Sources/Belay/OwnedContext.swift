@@ -51,8 +51,8 @@ public struct OwnedContext: ~Copyable, Sendable {
         context = parent.makeWithoutCancel()
     }
 
-    /// A child of `parent` that also ends when one of the signals arrives; see `withSignals`. From here to the close they
-    /// do not have their default action.
+    /// A child of `parent` that also ends when one of the signals arrives; see `withSignals`. From here to the close
+    /// they do not have their default action.
     public init(signals: [ContextSignal], parent: Context = .current) {
         context = parent.makeNotified(signals)
     }

@@ -23,12 +23,12 @@ import CBelay
 /// An item belongs to one context at a time. It is found by all work below, and goes back to the pool when the last
 /// context that can see it has been closed: then it is reset, and the next request gets it. In between nobody has it.
 ///
-/// For what is dear to make: buffers, parsers, encoders. **Not for small values**: a struct of some hundred bytes without
-/// storage of its own is cheaper on the stack, or as a value of a ``ContextKey``. Taking and giving back an item costs 0.6
-/// of what `malloc` and `free` do, and a lock around each use of the item comes on top.
+/// For what is dear to make: buffers, parsers, encoders. **Not for small values**: a struct of some hundred bytes
+/// without storage of its own is cheaper on the stack, or as a value of a ``ContextKey``. Taking and giving back an
+/// item costs 0.6 of what `malloc` and `free` do, and a lock around each use of the item comes on top.
 ///
-/// A pool lives as long as somebody keeps it; items that are in use then live on until they come back. Most are globals.
-/// At most 255 pools exist at a time: those beyond have no items, and `withData` behaves as at the cap.
+/// A pool lives as long as somebody keeps it; items that are in use then live on until they come back. Most are
+/// globals. At most 255 pools exist at a time: those beyond have no items, and `withData` behaves as at the cap.
 public final class RequestDataPool<Item: ~Copyable & Sendable>: Sendable {
     /// The C handle, for `belay_pool_trim` and measurements. Its items are not for C to use.
     public let handle: belay_pool
@@ -39,14 +39,14 @@ public final class RequestDataPool<Item: ~Copyable & Sendable>: Sendable {
     /// A pool without items.
     ///
     /// - Parameters:
-    ///   - cap: The most items in existence at a time; `nil` is no limit. Beyond it a scope gets a context that reads as
-    ///     done, with ``ContextError/unavailable(_:)``.
+    ///   - cap: The most items in existence at a time; `nil` is no limit. Beyond it a scope gets a context that reads
+    ///     as done, with ``ContextError/unavailable(_:)``.
     ///   - name: For people.
     ///   - checked: Finds who writes to an item that has gone back, through a pointer that escaped; for tests of code
     ///     that uses unsafe pointers. See `BELAY_POOL_CHECKED`.
     ///   - make: A new item. On whatever thread.
-    ///   - reset: Makes an item that came back fit for the next request; when it is not given, the item is replaced by a
-    ///     new one. On the thread that closes the last context.
+    ///   - reset: Makes an item that came back fit for the next request; when it is not given, the item is replaced by
+    ///     a new one. On the thread that closes the last context.
     public init(
         cap: Int? = nil, name: String = String(describing: Item.self), checked: Bool = false,
         make: @escaping @Sendable () -> Item, reset: (@Sendable (inout Item) -> Void)? = nil
