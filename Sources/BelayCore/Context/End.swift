@@ -179,10 +179,10 @@ public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
     let state = found.state
     if !state.has(State.attached) {
         if state.isDone { return BELAY_OK }
-        // Nobody listens, nothing above decides, there are no children whose deadlines it could be compared with: one
+        // Nobody listens, nothing above decides, nor an owner, there are no children whose deadlines it could be compared with: one
         // swap is all. If anything of that changes meanwhile, the swap fails or the child is younger than the end.
         let count = found.node.pointee.references.get() & (References.striped | References.countMask)
-        if !state.has(State.pulls | State.timed) && count == 1
+        if !state.has(State.pulls | State.timed | State.asks) && count == 1
             && found.node.pointee.state.change(state.word, state.word | Verdict.canceled.bits)
         {
             return BELAY_OK
