@@ -9,7 +9,7 @@ import Synchronization
 ///
 /// | path | who notices the end |
 /// |---|---|
-/// | inner | nobody needs to: children hang on the inner context's scope |
+/// | inner | nobody needs to: children hang on the inner context's scope, or on one with the source's deadline below it |
 /// | callback | the source calls |
 /// | descriptor | the poller's epoll set, or the host's loop |
 /// | polled | whoever asks; and a timer, once somebody listens below |
@@ -65,7 +65,7 @@ enum Foreign {
         if key != 0 { Globals.pointer.pointee.haveForeignValues.set(1) }
         let anchor = Anchor.make(
             above, holding: UInt64(record), key: key, drop: { Foreign.dropped(UInt32(UInt(bitPattern: $0))) })
-        if anchor.bits == 0 || path == .inner { return anchor }
+        if anchor.bits == 0 || path == .inner && operations.pointee.deadline == nil { return anchor }
         var deadline = Clock.never
         if operations.pointee.deadline?(me, &deadline) != true { deadline = Clock.never }
         let marks = path == .polled ? State.asks : 0
@@ -93,7 +93,7 @@ enum Foreign {
         if operations.pointee.after_func != nil { return .callback }
         if operations.pointee.done_fd != nil { return .descriptor }
         if operations.pointee.err != nil { return .polled }
-        return operations.pointee.inner == nil || operations.pointee.deadline != nil ? nil : .inner
+        return operations.pointee.inner == nil ? nil : .inner
     }
 
     /// Has the source tell of its end. A source that has ended by now ends the wrapper here.
