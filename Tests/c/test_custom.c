@@ -335,6 +335,67 @@ static void in_the_hosts_loop(void) {
     CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
 }
 
+// A cancel of a wrapper that nobody hung on did not ask the source, which had ended before.
+static void a_cancel_that_hid_the_sources_end(void) {
+    for (int child = 0; child < 2; child++) {
+        struct source *source = source_new();
+        belay_ctx wrapper = belay_custom(&by_asking, source), below = {0};
+        if (child) below = belay_with_cancel(wrapper);
+        source_end(source, BELAY_DEADLINE_EXCEEDED);
+        CHECK_IS(belay_cancel(wrapper), BELAY_OK);
+        check_done(wrapper, BELAY_DEADLINE_EXCEEDED);
+        if (child) check_close(below);
+        check_close(wrapper);
+        source_free(source);
+    }
+}
+
+// The first listener found no memory for the timer that asks; the next one was not told, because nobody asked.
+static void a_source_that_was_never_asked_again(void) {
+    enum { MANY = 20000 };
+    struct source *source = source_new();
+    belay_ctx wrapper = belay_custom(&by_asking, source), child = belay_with_cancel(wrapper);
+    atomic_int ran = 0;
+    CHECK(belay_timer_after(child, 0, check_count, &ran).bits != 0); // the driver is there
+    EVENTUALLY(atomic_load(&ran) == 1);
+    static belay_reg full[MANY];
+    int count = 0;
+    CHECK_IS(belay_memory_limit(1), BELAY_OK);
+    while (count < MANY && (full[count] = belay_on_done(belay_background(), check_ignore, NULL)).bits != 0) count++;
+    CHECK(count < MANY);
+    CHECK_IS(belay_stop(full[--count]), BELAY_STOP_PREVENTED); // room for the callback alone
+    CHECK_IS(belay_on_done(child, check_count, &ran).bits, 0);
+    CHECK_IS(belay_last_status(), BELAY_ENOMEM);
+    CHECK_IS(belay_memory_limit(0), BELAY_OK);
+    CHECK(belay_on_done(child, check_count, &ran).bits != 0);
+    source_end(source, BELAY_CANCELED);
+    EVENTUALLY(atomic_load(&ran) == 2);
+    while (count > 0) CHECK_IS(belay_stop(full[--count]), BELAY_STOP_PREVENTED);
+    check_close(child);
+    check_close(wrapper);
+    source_free(source);
+}
+
+// An inner context and a deadline were refused as if nothing told of an end.
+static void an_inner_context_and_a_deadline(void) {
+    static const belay_custom_ops both = {.size = sizeof both, .inner = inner, .deadline = deadline, .drop = drop};
+    for (int which = 0; which < 2; which++) {
+        struct source *source = source_new();
+        source->inner = belay_with_cancel(belay_background());
+        source->deadline = belay_now() + (which ? BELAY_SEC(1000) : BELAY_MS(5));
+        belay_ctx wrapper = belay_custom(&both, source), child = belay_with_cancel(wrapper);
+        belay_instant instant = 0;
+        CHECK(belay_deadline(child, &instant) && instant == source->deadline);
+        if (which) CHECK_IS(belay_cancel_cause(source->inner, 6, "inside"), BELAY_OK);
+        CHECK_IS(belay_wait(child, BELAY_FOREVER), which ? BELAY_CANCELED : BELAY_DEADLINE_EXCEEDED);
+        if (which) check_cause(child, 6, "inside");
+        check_close(child);
+        check_close(wrapper);
+        check_close(source->inner);
+        source_free(source);
+    }
+}
+
 // The end of one took the descriptor out of every runtime's set.
 static void a_descriptor_that_two_runtimes_watch(void) {
     belay_runtime_options options = {.size = sizeof options, .manual = true};
@@ -462,6 +523,8 @@ int main(void) {
         TEST(an_inner_context_is_the_fast_path), TEST(an_inner_context_with_more), TEST(values_come_from_the_source),
         TEST(data_above_is_found),
         TEST(one_registration_for_all), TEST(bad_ones), TEST(in_the_hosts_loop),
+        TEST(a_cancel_that_hid_the_sources_end), TEST(a_source_that_was_never_asked_again),
+        TEST(an_inner_context_and_a_deadline),
         TEST(a_descriptor_that_two_runtimes_watch), TEST(random_trees), TEST(contention),
     };
     RUN_TESTS(tests, "");

@@ -11,11 +11,12 @@ extension UnsafeMutablePointer where Pointee == Node {
             let state = state
             if state.isDone || state.has(State.attached) { return BELAY_OK }
             let top = topOfRun()
-            guard top.attachHere() else { return BELAY_ENOMEM }
+            // Before it counts as attached: if this fails, whoever listens next tries again.
             if top.state.has(State.asks) {
                 let status = Foreign.startPolling(top)
                 if status != BELAY_OK { return status }
             }
+            guard top.attachHere() else { return BELAY_ENOMEM }
             // A deadline that was moved may come before those that its descendants know of: it must be pushed. So must the
             // one above, where it was moved to never: it is this scope that its descendants believe to be armed. (One that
             // was done before it was attached has nobody to tell, and those above may not be attached.)
