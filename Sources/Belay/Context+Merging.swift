@@ -49,8 +49,8 @@ extension Context {
     /// The same as `withMerged([self] + others)`, which has the contract.
     @inlinable
     public func withMerged<R: ~Copyable, E: Error>(
-        with others: Context...,
-        body: (Context) throws(E) -> R
+        with others: [Context],
+        _ body: (Context) throws(E) -> R
     ) throws(E) -> R {
         try withScope(of: .makeMerged([self] + others), body)
     }
@@ -58,8 +58,8 @@ extension Context {
     /// The `async` form, on the caller's actor. Cancelling the task cancels the context.
     @inlinable
     public nonisolated(nonsending) func withMerged<R: ~Copyable, E: Error>(
-        with others: Context...,
-        body: nonisolated(nonsending) (Context) async throws(E) -> R
+        with others: [Context],
+        _ body: nonisolated(nonsending) (Context) async throws(E) -> R
     ) async throws(E) -> R {
         try await withTaskScope(of: .makeMerged([self] + others), isolation: #isolation, body)
     }

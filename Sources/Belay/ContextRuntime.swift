@@ -55,8 +55,8 @@ public final class ContextRuntime: Sendable {
     /// Ends the runtime, and waits until its last callback has returned, without blocking this thread. Contexts that
     /// were made under it remain their owners' to close; they read as done. Afterwards this does nothing.
     ///
-    /// Not from inside one of its own callbacks, which would wait for itself: there this returns at once, and nothing
-    /// has ended. Cancelling the task does not cut it short.
+    /// In a manual runtime the last callbacks run on a thread of the default runtime's pool. Cancelling the
+    /// task does not cut it short.
     public nonisolated(nonsending) func shutDown() async {
         await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
             let isUnderWay = runOnPool(of: .background) { [self] in

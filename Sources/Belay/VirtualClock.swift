@@ -35,9 +35,16 @@ public final class VirtualClock: Clock, Sendable {
         /// The instant `offset` after the clock's start.
         public init(offset: Duration = .zero) { self.offset = offset }
 
+        /// The instant `duration` later.
         public func advanced(by duration: Duration) -> Instant { Instant(offset: offset + duration) }
+
+        /// The time from this instant until the other one; negative if that is earlier.
         public func duration(to other: Instant) -> Duration { other.offset - offset }
+
+        /// The time from the second instant until the first.
         public static func - (one: Instant, other: Instant) -> Duration { other.duration(to: one) }
+
+        /// True if the first instant is earlier. Instants of different clocks have nothing to do with each other.
         public static func < (one: Instant, other: Instant) -> Bool { one.offset < other.offset }
     }
 

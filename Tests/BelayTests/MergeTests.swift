@@ -30,7 +30,7 @@ extension BelayTests {
             await expectNoLeak {
                 await withValue(Tag.self, 7) { first in
                     await withTimeout(.seconds(1000)) { second in
-                        await first.withMerged(with: second) { ctx in
+                        await first.withMerged(with: [second]) { ctx in
                             #expect(ctx[Tag.self] == 7)
                             #expect(ctx.deadline == second.deadline)
                             #expect(Context.current == ctx)

@@ -11,7 +11,7 @@ extension BelayTests {
                 await withSignals([.user1, .user2]) { ctx in
                     #expect(!ctx.isDone)
                     #expect(ctx.signal == nil)
-                    kill(getpid(), SIGUSR2)  // not raise: the threads of tasks have signals blocked
+                    raiseHere(SIGUSR2)
                     let error = await ctx.done()
                     #expect(error == .cancelled(ContextCause(code: 12, message: "signal 12 (SIGUSR2)")))
                     #expect(ctx.signal == .user2)
@@ -23,7 +23,7 @@ extension BelayTests {
         @Test func aScopeWithoutTasksMayWatch() async {
             let error = await onThread {
                 withSignals([.user1]) { ctx in
-                    kill(getpid(), SIGUSR1)
+                    raiseHere(SIGUSR1)
                     return ctx.wait()
                 }
             }
@@ -33,7 +33,7 @@ extension BelayTests {
         @Test func anOwnerMayWatch() async {
             await expectNoLeak {
                 let owner = OwnedContext(signals: [.user1], parent: .background)
-                for _ in 0..<10 { kill(getpid(), SIGUSR1) }
+                for _ in 0..<10 { raiseHere(SIGUSR1) }
                 await owner.context.done()
                 #expect(owner.context.signal == .user1)
                 #expect("\(ContextSignal.user1)" == "signal 10")
@@ -51,4 +51,15 @@ extension BelayTests {
             #expect(Context.background.signal == nil)
         }
     }
+}
+
+/// Raises a signal on this thread, and lets it be handled here before this returns. The threads that tasks run on have
+/// signals blocked.
+private func raiseHere(_ signal: Int32) {
+    var (mask, before) = (sigset_t(), sigset_t())
+    sigemptyset(&mask)
+    sigaddset(&mask, signal)
+    pthread_sigmask(SIG_UNBLOCK, &mask, &before)
+    raise(signal)
+    pthread_sigmask(SIG_SETMASK, &before, nil)
 }
