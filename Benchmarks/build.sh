@@ -180,10 +180,11 @@ build_rival() {
 }
 
 # build_belay [FLAG…]: the library and its program, build/bench/programs/belay; with BENCH_STATIC, belay-static, which
-# callgrind's counts are taken of.
+# callgrind's counts are taken of. With BENCH_COUNTERS=OFF nothing is counted, to see what that costs.
 build_belay() {
     local features name=belay
-    cmake -S . -B "$BENCH/belay" -DCMAKE_BUILD_TYPE=Release -DBELAY_BUILD_TESTS=OFF -DBELAY_BUILD_EXAMPLES=OFF &&
+    cmake -S . -B "$BENCH/belay" -DCMAKE_BUILD_TYPE=Release -DBELAY_BUILD_TESTS=OFF -DBELAY_BUILD_EXAMPLES=OFF \
+        "-DBELAY_COUNTERS=${BENCH_COUNTERS:-ON}" &&
         cmake --build "$BENCH/belay" --target belay_static --parallel 2 || return 1
     mkdir -p "$BENCH/programs"
     mapfile -t features < <(belay_features)

@@ -24,6 +24,7 @@ set(_belay_swift_flags
   $<IF:$<CONFIG:Debug>,-Onone,$<IF:$<CONFIG:MinSizeRel>,-Osize,-O>> -g
   -module-name BelayCore -I "${PROJECT_SOURCE_DIR}/include"
   -module-cache-path "${CMAKE_CURRENT_BINARY_DIR}/swift-modules"
+  $<$<NOT:$<BOOL:${BELAY_COUNTERS}>>:-DBELAY_NO_COUNTERS>
   $<$<BOOL:${BELAY_SANITIZE}>:-sanitize=${BELAY_SANITIZE}>)
 set(_belay_swift_object "${CMAKE_CURRENT_BINARY_DIR}/belay-swift.o")
 add_custom_command(OUTPUT "${_belay_swift_object}"

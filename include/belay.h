@@ -546,7 +546,7 @@ typedef struct belay_custom_ops {
  * {0} on failure: BELAY_EINVAL (NULL or short ops, no function that tells of an end, a done_fd of -1, an inner
  * context that is none), BELAY_ESTALE or BELAY_ELEAF for the inner context, BELAY_ENOMEM, BELAY_ESYSTEM (a descriptor
  * that epoll does not take), BELAY_EFORK. If two things end it at the same time, the first verdict stays.
- * Which path wrappers are on is counted: see /custom/… at belay_metrics_read. */
+ * Which path wrappers are on is counted: see /custom/… at belay_metric_at. */
 belay_ctx belay_custom(const belay_custom_ops *ops, void *self);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -835,29 +835,79 @@ int belay_runtime_fd(belay_runtime runtime);
  * in use already is not given back. Items of pools do not count: a pool has its own cap. Always BELAY_OK. */
 belay_status belay_memory_limit(size_t bytes);
 
+/* ---------------------------------------------------------------------------------------------------------------
+ * 15. Measure
+ *
+ * What Belay does and what it costs, by name. Counting is always on: a derivation and its close each add one to a word of
+ * the thread's own. These functions take no lock but where it says so, allocate nothing on the heap, and may be called
+ * at any time, however much goes on meanwhile.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A counter only goes up, from the start of the process (or belay_runtime_restart) on; a gauge says how it is now. */
+typedef enum belay_metric_kind { BELAY_METRIC_COUNTER = 0, BELAY_METRIC_GAUGE = 1 } belay_metric_kind;
+
+/* What can be measured. The texts are constants that live for ever. `unit` is what follows the colon in `name`. */
+typedef struct belay_metric {
+    const char *name;           /* for belay_metrics_read; stays the same in later versions */
+    const char *description;    /* half a sentence in lower case */
+    belay_metric_kind kind;
+    const char *unit;
+} belay_metric;
+
+/* The measurement at `index`, from 0 on, in *metric; false, and *metric is as it was, from their number on and for NULL.
+ * So a loop until it says false lists them all. Later versions add some, at any place. The names, by groups:
+ *   /ctx/live:contexts             contexts that are open or kept alive by a child; of these, by what they can do:
+ *   /ctx/live/scope:contexts       … /value, /detached, /lite
+ *   /ctx/created/cancel:contexts   … /timeout (deadlines too), /value, /data, /detached, /lite, /merge, /custom, and
+ *                                  /inner: what merges, foreign parents and runtimes have inside
+ *   /ctx/ended/canceled:contexts   … /deadline, /parent, and /closed: nothing else had ended them before. An end is counted
+ *                                  when it is noticed: a context that nobody listens to or asks ends by its close
+ *   /ctx/attached:contexts         contexts that joined the tree, because somebody listened
+ *   /ctx/reset:contexts            belay_reset
+ *   /custom/inner:contexts         … /callback, /descriptor, /polled: foreign parents by how their end is noticed
+ *   /timers/pending:timers         timers, and deadlines of contexts that somebody listens to, that are armed now
+ *   /timers/armed:timers           … /fired, /stopped (before their time): a move stops one and arms one
+ *   /timers/lateness/le-1ms:timers timers that fired at most so late. A histogram has such a name for each bound, which
+ *                                  includes the bounds below: le-62500ns, le-125us, le-250us, … doubling to le-1024ms,
+ *                                  and le-inf, which is all; and /timers/lateness/sum:nanoseconds. To its callback it
+ *                                  may be longer: the queue comes on top
+ *   /driver/wakeups:wakeups        times the driver threads woke from their sleep
+ *   /executor/threads:threads      threads of the built-in pools now
+ *   /executor/queue:tasks          callbacks and tasks that wait for one; /executor/taken:tasks had one, ever
+ *   /task/live:tasks               registrations, timers and tasks that are pending, queued or running, and groups
+ *   /task/created:tasks            all of these, ever
+ *   /group/live:groups             groups that are open or have tasks; /group/created:groups, ever
+ *   /signal/watchers:contexts      open contexts of belay_notify_signals; /signal/arrivals:signals came for one
+ *   /pool/live:items               items of all pools in use, on contexts or not, or being made or dropped just now
+ *   /pool/idle:items               items of all pools that are free
+ *   /pool/hits:gets                gets that found a free item, ever; /pool/misses:gets had one made
+ *   /memory/arena:bytes            memory taken from the system so far; /memory/limit:bytes is what it may be, 0 for any
+ *   /memory/records:records        the records that listeners, causes and values take, 64 bytes each
+ *   /memory/threads:threads        records of threads, which past ones leave to later ones
+ *   /runtime/live:runtimes         runtimes that are open, the default one too
+ * Look-ups of values are not counted: one takes as long as some counting would, and they know no depth. */
+bool belay_metric_at(size_t index, belay_metric *metric);
+
 /* One measurement: set `name`, read `value` and `status` (BELAY_EINVAL for an unknown name). */
 typedef struct belay_sample { const char *name; uint64_t value; belay_status status; } belay_sample;
 
 /* Fills in `n` samples. Each is exact when nothing else runs, and near otherwise; sums are over all threads, past
- * ones too. BELAY_OK, or BELAY_EINVAL if any name is unknown (the others are filled in all the same).
- *   /ctx/live:contexts       contexts that are open or kept alive by a child
- *   /task/live:tasks         registrations, timers and tasks that are pending, queued or running, and groups
- *   /group/live:groups       groups that are open or have tasks
- *   /signal/watchers:contexts  open contexts of belay_notify_signals
- *   /memory/records:records  the records that listeners, causes and values take, 64 bytes each
- *   /memory/arena:bytes      memory taken from the system so far
- *   /driver/wakeups:wakeups  times the driver thread woke from its sleep
- *   /executor/threads:threads  threads of the built-in pools now
- *   /pool/live:items         items of all pools in use, on contexts or not, or being made or dropped just now
- *   /pool/idle:items         items of all pools that are free
- *   /pool/hits:gets          gets that found a free item, ever
- *   /pool/misses:gets        gets for which an item was made
- *   /custom/inner:contexts, /custom/callback:contexts, /custom/descriptor:contexts, /custom/polled:contexts
- *                            foreign parents by the way in which their end is noticed */
+ * ones too. Counters never go back. BELAY_OK, or BELAY_EINVAL if any name is unknown (the others are filled in all the
+ * same). Takes time in proportion to the threads and pools there have been; little of it depends on `n`. */
 belay_status belay_metrics_read(belay_sample *samples, size_t n);
 
+/* All measurements as text for Prometheus (exposition format 0.0.4, text/plain; version=0.0.4), for the answer to GET
+ * /metrics. Into a buffer, because what sends it is your server, which wants its length first. Returns the length
+ * without the NUL; where that is not less than `size` nothing is written but "" (if there is room for that), and the
+ * length says how much room it takes. Numbers grow meanwhile: BELAY_PROMETHEUS_SIZE is enough in any case. -1 with
+ * belay_last_status() BELAY_EINVAL for NULL with a size. What can be added up is one name with a label, such as
+ * belay_contexts_created_total{kind="timeout"}; the histogram is belay_timer_lateness_seconds. */
+ptrdiff_t belay_metrics_prometheus(char *text, size_t size);
+
+#define BELAY_PROMETHEUS_SIZE 16384
+
 /* ---------------------------------------------------------------------------------------------------------------
- * 15. Helpers
+ * 16. Helpers
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Closes a context when its variable goes out of scope (gcc, clang):

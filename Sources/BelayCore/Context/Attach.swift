@@ -74,7 +74,10 @@ extension UnsafeMutablePointer where Pointee == Node {
         while !State(old).isDone && old & State.attached == 0 {
             let (exchanged, found) = pointee.state.compareExchange(
                 expected: old, desired: (old | State.attached) & ~State.pulls, ordering: .acquiringAndReleasing)
-            if exchanged { return true }
+            if exchanged {
+                Counter.add(.attached)
+                return true
+            }
             old = found
         }
         return false

@@ -134,8 +134,8 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     private func endWhateverItIs() {
         let shape = state.shape
-        if shape == Kind.scope { cancel(cause: 0) }
-        if shape == Kind.lite { asLite.cancel(cause: 0) }
+        if shape == Kind.scope { cancel(cause: 0, as: .endedClosed) }
+        if shape == Kind.lite { asLite.cancel(cause: 0, as: .endedClosed) }
     }
 
     /// Takes kind and generation out of the state word, if they are still there; the verdict stays, for the children.

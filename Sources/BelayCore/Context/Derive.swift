@@ -53,7 +53,7 @@ struct Parentage {
 /// A free node and its next handle's generation, counted by its runtime.
 @inline(__always) func takeNode(_ runtime: UInt32) -> (node: NodePointer, index: UInt32, generation: UInt64)? {
     guard let thread = Thread.current, Runtime.admit(runtime) else { return nil }
-    let index = thread.pointee.contexts.take(Region.contexts.pointee)
+    let index = thread.pointee.contexts.pop(Region.contexts.pointee)
     if index == 0 {
         Runtime.leave(runtime)
         return nil
@@ -80,6 +80,11 @@ enum Limit {
         }
     }
 
+    /// What a scope with such a limit is counted as.
+    @inline(__always) var birth: Counter {
+        if case .none = self { .createdCancel } else { .createdTimeout }
+    }
+
     /// Whether that `instant` has passed at birth.
     @inline(__always) func isPast(_ instant: Int64, in runtime: UInt32) -> Bool {
         switch self {
@@ -99,9 +104,9 @@ enum Limit {
     return deriveScope(above, limit, timeoutCause: timeoutCause)
 }
 
-@inline(__always) func deriveScope(_ above: Parentage, _ limit: Limit, timeoutCause: UInt32 = 0, marks: UInt64 = 0)
-    -> belay_ctx
-{
+@inline(__always) func deriveScope(
+    _ above: Parentage, _ limit: Limit, timeoutCause: UInt32 = 0, marks: UInt64 = 0, as birth: Counter? = nil
+) -> belay_ctx {
     let runtime = State(above.runtime).runtime
     guard let (cell, index, generation) = takeNode(runtime) else {
         freeRecord(timeoutCause)
@@ -126,6 +131,7 @@ enum Limit {
         }
         if state.isDone {
             rest |= state.verdict.inherited.bits
+            Counter.addKnown(.endedParent)
             origin = state.verdict.isInherited ? scope.pointee.origin.get() : above.scope
         }
         // Under one that is done there is nothing to look through.
@@ -137,6 +143,7 @@ enum Limit {
         // Done at birth; by its own deadline, unless the parent had ended before, which nobody may have noticed yet.
         let end = above.scope == 0 ? State(0) : node(above.scope).settle()
         rest |= (end.isDone ? end.verdict.inherited : .deadline).bits
+        Counter.addKnown(end.isDone ? .endedParent : .endedDeadline)
         if end.isDone { origin = end.verdict.isInherited ? node(above.scope).pointee.origin.get() : above.scope }
     }
     cell.pointee.deadline.set(deadline)
@@ -149,13 +156,14 @@ enum Limit {
     cell.pointee.cause.set(0)
     cell.pointee.timeoutCause.set(timeoutCause)
     cell.pointee.origin.set(origin)
-    return publish(cell, index: index, generation: generation, kind: Kind.scope, rest: rest)
+    return publish(cell, index: index, generation: generation, kind: Kind.scope, rest: rest, as: birth ?? limit.birth)
 }
 
 /// The last step of a birth: from here on the handle is found.
 @inline(__always) func publish(
-    _ cell: NodePointer, index: UInt32, generation: UInt64, kind: UInt64, rest: UInt64
+    _ cell: NodePointer, index: UInt32, generation: UInt64, kind: UInt64, rest: UInt64, as birth: Counter
 ) -> belay_ctx {
+    Counter.addKnown(birth)
     // Release: whoever acquires a reference has seen the node whole; partner in `acquire`.
     cell.pointee.references.store(References.word(generation: generation, count: 1), ordering: .releasing)
     // Release: partner of the acquire in `find`.
@@ -204,7 +212,7 @@ private func deriveScope(_ parent: belay_ctx, _ limit: Limit, _ code: Int64, _ m
 
 /// A node without an end of its own.
 @inline(__always) func deriveValue(
-    _ above: Parentage, kind: UInt64, key: UInt64, value: UInt64, drop: UInt64
+    _ above: Parentage, kind: UInt64, key: UInt64, value: UInt64, drop: UInt64, marks: UInt64 = 0, as birth: Counter
 ) -> belay_ctx {
     let runtime = State(above.runtime).runtime
     guard let (cell, index, generation) = takeNode(runtime) else { return above.leave(BELAY_ENOMEM) }
@@ -226,7 +234,7 @@ private func deriveScope(_ parent: belay_ctx, _ limit: Limit, _ code: Int64, _ m
         }
         born.pointee.trie.set(trie)
     }
-    return publish(cell, index: index, generation: generation, kind: kind, rest: above.runtime)
+    return publish(cell, index: index, generation: generation, kind: kind, rest: above.runtime | marks, as: birth)
 }
 
 @_cdecl("belay_with_value") @implementation
@@ -239,7 +247,7 @@ public func belay_with_value(
         if let above = Parentage.join(parent) {
             born = deriveValue(
                 above, kind: Kind.value, key: UInt64(UInt(bitPattern: key)), value: UInt64(UInt(bitPattern: value)),
-                drop: UInt64(UInt(bitPattern: unsafeBitCast(drop, to: UnsafeRawPointer?.self))))
+                drop: UInt64(UInt(bitPattern: unsafeBitCast(drop, to: UnsafeRawPointer?.self))), as: .createdValue)
         }
     } else {
         LastStatus.set(BELAY_EINVAL)
@@ -253,5 +261,5 @@ public func belay_with_value(
 public func belay_without_cancel(_ parent: belay_ctx) -> belay_ctx {
     guard let above = Parentage.join(parent) else { return belay_ctx() }
     let cut = Parentage(parent: above.parent, scope: 0, values: above.values, clock: 0, runtime: above.runtime)
-    return deriveValue(cut, kind: Kind.detached, key: 0, value: 0, drop: 0)
+    return deriveValue(cut, kind: Kind.detached, key: 0, value: 0, drop: 0, as: .createdDetached)
 }

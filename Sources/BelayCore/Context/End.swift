@@ -5,7 +5,7 @@ import Synchronization
 extension UnsafeMutablePointer where Pointee == Node {
     /// Cancels the scope if it is live. `cause` is a record that this call owns, or 0. When it returns, every descendant
     /// reads as done. The caller keeps the node alive.
-    func cancel(cause record: UInt32) {
+    func cancel(cause record: UInt32, as reason: Counter = .endedCanceled) {
         var record = record
         if !settle().isDone {
             var verdict = Verdict.canceled
@@ -18,7 +18,7 @@ extension UnsafeMutablePointer where Pointee == Node {
             }
             // Before the verdict (release by its swap): unattached children compare their deadlines with it.
             _ = pointee.endedAt.compareExchange(expected: 0, desired: Clock.now(in: state.runtime), ordering: .relaxed)
-            decide(verdict)
+            decide(verdict, as: reason)
         }
         freeRecord(record)
         finish()
@@ -185,6 +185,7 @@ public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
         if !state.has(State.pulls | State.timed | State.asks) && count == 1
             && found.node.pointee.state.change(state.word, state.word | Verdict.canceled.bits)
         {
+            Counter.add(.endedCanceled)
             return BELAY_OK
         }
     }

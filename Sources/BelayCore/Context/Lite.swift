@@ -61,7 +61,7 @@ public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_
     lite.pointee.inheritedCause.set(0)
     lite.pointee.sleep.set(0)
     let rest = (deadline == Clock.never ? 0 : State.timed) | UInt64(runtime) << State.runtimeShift
-    return publish(cell, index: index, generation: generation, kind: Kind.lite, rest: rest)
+    return publish(cell, index: index, generation: generation, kind: Kind.lite, rest: rest, as: .createdLite)
 }
 
 extension Handle {
@@ -151,7 +151,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
     }
 
     /// `record` is owned by this call.
-    func cancel(cause record: UInt32) {
+    func cancel(cause record: UInt32, as reason: Counter = .endedCanceled) {
         var record = record
         if !settle().isDone {
             var verdict = Verdict.canceled
@@ -161,7 +161,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
                 if exchanged { record = 0 }
                 verdict = .canceledWithCause
             }
-            asNode.decide(verdict)
+            asNode.decide(verdict, as: reason)
         }
         freeRecord(record)
         wakeSleepers()

@@ -89,10 +89,11 @@ enum Merge {
             return above.leave(BELAY_ENOMEM)
         }
         let clock = earliestClock(above, scopes, count)
-        let anchor = Anchor.make(above, holding: UInt64(record), drop: { Links.free(UInt32(UInt(bitPattern: $0))) })
+        let anchor = Anchor.make(
+            above, holding: UInt64(record), marks: Anchor.merged, drop: { Links.free(UInt32(UInt(bitPattern: $0))) })
         if anchor.bits == 0 { return belay_ctx() }
         node(Handle(anchor).index).asValue.pointee.key.set(key)
-        let merged = Anchor.hang(anchor, clock: clock, .none, marks: 0)
+        let merged = Anchor.hang(anchor, clock: clock, .none, marks: 0, as: .createdMerge)
         if merged.bits == 0 { return merged }
         // The first parent's end is pushed to it like the others', so that the first to end is the first to be heard of; of
         // those that have ended already it is the first that counts. Nobody else knows the context yet.

@@ -25,6 +25,7 @@ public func belay_reset(_ ctx: belay_ctx) -> belay_ctx {
     if let found = handle.find(), handle.kind == Kind.scope {
         status = found.node.reset(handle)
         if status == BELAY_OK {
+            Counter.add(.reset)
             return belay_ctx(
                 bits: Handle(generation: handle.generation + 1, kind: Kind.scope, index: handle.index).bits)
         }

@@ -63,7 +63,7 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// Gives back all that the node holds, and the node. Runs a value's drop function. Returns the parent's index, whose
     /// reference is now the caller's to give up.
-    private func recycle() -> UInt32 {
+    @inline(__always) private func recycle() -> UInt32 {
         let parent = pointee.parent.get()
         let state = State(pointee.state.get())
         let shape = state.shape
@@ -78,16 +78,19 @@ extension UnsafeMutablePointer where Pointee == Node {
         }
         let listen = pointee.listen.get()
         if listen != 0 { freeListen(listen) }
-        giveCell(generation: state.generation, runtime: state.runtime)
+        giveCell(generation: state.generation, runtime: state.runtime, counting: Counter.gone(state))
         return parent
     }
 
-    /// The cell goes back to the magazine, unless its generations are used up.
-    @inline(__always) func giveCell(generation: UInt64, runtime: UInt32) {
+    /// The cell goes back to the magazine, unless its generations are used up. `gone` is what that is counted as; nil for
+    /// a cell that no context came of.
+    @inline(__always) func giveCell(generation: UInt64, runtime: UInt32, counting gone: Int? = nil) {
         Runtime.leave(runtime)
+        let thread = Thread.current
+        if let gone { thread?.count(gone, 1) }
         if generation == 0 { return }
-        if let thread = Thread.current {
-            thread.pointee.contexts.give(index, Region.contexts.pointee)
+        if let thread {
+            thread.pointee.contexts.push(index, Region.contexts.pointee)
         } else {
             Region.contexts.pointee.giveChain(Chain(head: index, count: 1))
         }

@@ -70,12 +70,15 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// Swaps the verdict in if there is none yet. True if it was this call that did.
     @discardableResult
-    func decide(_ verdict: Verdict) -> Bool {
+    func decide(_ verdict: Verdict, as reason: Counter? = nil) -> Bool {
         var old = pointee.state.load(ordering: .acquiring)
         while !State(old).isDone {
             let (exchanged, found) = pointee.state.compareExchange(
                 expected: old, desired: old | verdict.bits, ordering: .sequentiallyConsistent)
-            if exchanged { return true }
+            if exchanged {
+                Counter.add(reason ?? verdict.reason)
+                return true
+            }
             old = found
         }
         return false
@@ -96,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == Node {
             guard Clock.hasPassed(pointee.deadline.get(), in: state.runtime) else { return }
             let swapped = pointee.state.compareExchange(
                 expected: state.word, desired: state.word | Verdict.deadline.bits, ordering: .sequentiallyConsistent)
-            if swapped.exchanged { return }
+            if swapped.exchanged { return Counter.add(.endedDeadline) }
         }
     }
 

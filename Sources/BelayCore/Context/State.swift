@@ -89,6 +89,8 @@ struct Verdict: Equatable {
 
     var isInherited: Bool { bits >= Verdict.inheritedCanceled.bits }
     var isDeadline: Bool { self == .deadline || self == .inheritedDeadline }
+    /// What an end with this verdict is counted as.
+    var reason: Counter { isInherited ? .endedParent : self == .deadline ? .endedDeadline : .endedCanceled }
     /// What a child of a context with this verdict gets.
     var inherited: Verdict { isDeadline ? .inheritedDeadline : .inheritedCanceled }
 

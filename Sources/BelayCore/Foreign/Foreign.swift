@@ -63,13 +63,15 @@ enum Foreign {
         Globals.pointer.pointee.countForeign(path, 1)
         let key = operations.pointee.value == nil ? 0 : key
         if key != 0 { Globals.pointer.pointee.haveForeignValues.set(1) }
+        let isAlone = path == .inner && operations.pointee.deadline == nil
         let anchor = Anchor.make(
-            above, holding: UInt64(record), key: key, drop: { Foreign.dropped(UInt32(UInt(bitPattern: $0))) })
-        if anchor.bits == 0 || path == .inner && operations.pointee.deadline == nil { return anchor }
+            above, holding: UInt64(record), key: key, marks: isAlone ? Anchor.alone : Anchor.custom,
+            drop: { Foreign.dropped(UInt32(UInt(bitPattern: $0))) })
+        if anchor.bits == 0 || isAlone { return anchor }
         var deadline = Clock.never
         if operations.pointee.deadline?(me, &deadline) != true { deadline = Clock.never }
         let marks = path == .polled ? State.asks : 0
-        let wrapper = Anchor.hang(anchor, clock: above.clock, .at(deadline), marks: marks)
+        let wrapper = Anchor.hang(anchor, clock: above.clock, .at(deadline), marks: marks, as: .createdCustom)
         if wrapper.bits == 0 { return wrapper }
         if !connect(record, path, wrapper) {
             let status = belay_last_status()

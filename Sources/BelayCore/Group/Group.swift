@@ -107,7 +107,7 @@ struct Group: ~Copyable {
         group.pointee.code.set(0)
         group.pointee.cause.set(0)
         group.pointee.failure.set(Group.none)
-        thread.pointee.groupsMade.set(thread.pointee.groupsMade.get() &+ 1)
+        thread.count(.groupMade)
         let handle = Handle(generation: generation, kind: Kind.group, index: index)
         // Release: partner of the acquire in `pin`.
         group.pointee.state.store(handle.bits & ~Handle.indexMask | 1, ordering: .releasing)
@@ -145,7 +145,7 @@ extension UnsafeMutablePointer where Pointee == Group {
             if generation != 0 { Region.tasks.pointee.giveChain(Chain(head: index, count: 1)) }
             return
         }
-        thread.pointee.groupsGone.set(thread.pointee.groupsGone.get() &+ 1)
+        thread.count(.groupGone)
         // Generations that are used up have come round to 0: the cell is retired.
         if generation != 0 { thread.pointee.tasks.give(index, Region.tasks.pointee) }
     }

@@ -14,13 +14,14 @@ import Synchronization
 struct Executor: ~Copyable {
     private let lock: Lock
     /// Under the lock: the queue, the threads that sleep, how many of them were called, all threads, and how many tasks
-    /// were ever taken.
+    /// were ever taken from the queue and put into it.
     private let head: Atomic<UInt32>
     private let tail: Atomic<UInt32>
     private let idle: Atomic<UInt32>
     private let called: Atomic<UInt32>
     let threads: Atomic<UInt32>
-    private let taken: Atomic<UInt64>
+    let taken: Atomic<UInt64>
+    let appended: Atomic<UInt64>
     private let takenAtWatch: Atomic<UInt64>
     /// Sleeping threads wait for this to change.
     private let signal: Atomic<UInt32>
@@ -121,6 +122,7 @@ struct Executor: ~Copyable {
         task.pointee.entry.next.set(0)
         if tail.get() == 0 { head.set(index) } else { Task.at(tail.get()).pointee.entry.next.set(index) }
         tail.set(index)
+        appended.set(appended.get() &+ 1)
     }
 
     private borrowing func enqueue(_ task: UnsafeMutablePointer<Task>, _ number: UInt32) {
@@ -265,6 +267,7 @@ struct Executor: ~Copyable {
         clear()
         head.set(0)
         tail.set(0)
+        appended.set(taken.get())
         idle.set(0)
         threads.set(0)
         outstanding.set(0)

@@ -87,6 +87,7 @@ struct Globals: ~Copyable {
     }
 
     borrowing func limitMemory(_ bytes: UInt64) { memoryLimit.set(bytes) }
+    borrowing func memoryLimitBytes() -> UInt64 { memoryLimit.get() }
     borrowing func arenaBytes() -> UInt64 { memoryUsed.get() }
 
     /// In the child of a fork: all records of pools are free again.

@@ -9,26 +9,40 @@ struct Magazine: ~Copyable {
     private var loaded = Chain(head: 0, count: 0)
     private var spare = Chain(head: 0, count: 0)
     /// Cells taken and given by this thread, ever. The difference, summed over all threads, is what lives. Written by
-    /// the owner only, so a plain load and store will do; read by `belay_metrics_read`.
+    /// the owner only, so a plain load and store will do. Contexts have counters by kind instead (`Counter`).
     let taken = Atomic<UInt64>(0)
     let given = Atomic<UInt64>(0)
 
     /// The index of a free cell; 0 when there is no memory.
     @inline(__always) mutating func take(_ region: borrowing Region) -> UInt32 {
-        if loaded.count == 0 && !reload(region) { return 0 }
-        let index = loaded.head
-        loaded.head = region.cell(index, as: FreeCell.self).pointee.next.get()
-        loaded.count &-= 1
-        taken.set(taken.get() &+ 1)
+        let index = pop(region)
+        #if !BELAY_NO_COUNTERS
+        if index != 0 { taken.set(taken.get() &+ 1) }
+        #endif
         return index
     }
 
     @inline(__always) mutating func give(_ index: UInt32, _ region: borrowing Region) {
+        push(index, region)
+        #if !BELAY_NO_COUNTERS
+        given.set(given.get() &+ 1)
+        #endif
+    }
+
+    /// The same for what is counted elsewhere.
+    @inline(__always) mutating func pop(_ region: borrowing Region) -> UInt32 {
+        if loaded.count == 0 && !reload(region) { return 0 }
+        let index = loaded.head
+        loaded.head = region.cell(index, as: FreeCell.self).pointee.next.get()
+        loaded.count &-= 1
+        return index
+    }
+
+    @inline(__always) mutating func push(_ index: UInt32, _ region: borrowing Region) {
         if loaded.count == Magazine.capacity { makeRoom(region) }
         region.cell(index, as: FreeCell.self).pointee.next.set(loaded.head)
         loaded.head = index
         loaded.count &+= 1
-        given.set(given.get() &+ 1)
     }
 
     @inline(never) private mutating func reload(_ region: borrowing Region) -> Bool {

@@ -2,7 +2,7 @@
 import CBelayPlatform
 import Synchronization
 
-/// What a thread keeps for itself: its magazines and counters, its stripe, and which callbacks it is in.
+/// What a thread keeps for itself: its magazines, its counters (behind the record: `Counter`), its stripe, and which callbacks it is in.
 ///
 /// Records are made when a thread first needs one, given up when it ends, taken over by a later thread, and never
 /// freed: so counters of past threads still count, and a record's address may be compared at any time.
@@ -19,9 +19,6 @@ struct Thread: ~Copyable {
     var isLettingGo = false
     /// The table of its pool magazines; 0 until it uses a pool. See `PoolMagazine`.
     let poolMagazines = Atomic<UInt>(0)
-    /// Groups that this thread made, and gave back, ever: as a magazine's counts.
-    let groupsMade = Atomic<UInt64>(0)
-    let groupsGone = Atomic<UInt64>(0)
     /// How often it met others at a reference count.
     private var meetings: UInt32 = 0
     /// The next of all records (for sums), and of those that no thread has (for reuse; under `Globals.threadLock`).
@@ -52,11 +49,12 @@ struct Thread: ~Copyable {
         var record = UnsafeMutablePointer<Thread>(bitPattern: globals.pointee.idleThreads.get())
         if let found = record {
             globals.pointee.idleThreads.set(found.pointee.nextIdle.get())
-        } else if let memory = belaycore_allocate((MemoryLayout<Thread>.size + 127) & ~127) {
+        } else if let memory = belaycore_allocate((Counter.offset + Counter.bytes + 127) & ~127) {
             let made = memory.assumingMemoryBound(to: Thread.self)
             let number = globals.pointee.threadNumbers.get()
             globals.pointee.threadNumbers.set(number &+ 1)
             made.initialize(to: Thread(number: number, next: globals.pointee.allThreads.get()))
+            made.clearCounters()
             // Release: a reader of the list finds the record whole (acquire in `forEach`).
             globals.pointee.allThreads.store(UInt(bitPattern: made), ordering: .releasing)
             record = made
@@ -102,8 +100,7 @@ struct Thread: ~Copyable {
             record.pointee.records.forget()
             record.pointee.links = 0
             record.pointee.isLettingGo = false
-            record.pointee.groupsMade.set(0)
-            record.pointee.groupsGone.set(0)
+            record.clearCounters()
             if record == known { return }
             record.pointee.running = 0
             record.pointee.nextIdle.set(globals.pointee.idleThreads.get())

@@ -26,7 +26,8 @@ public func belay_with_data(
     let handle = Handle(pool)
     guard let item = handle.getItem() else { return above.leave(belay_last_status()) }
     let born = deriveValue(
-        above, kind: Kind.value, key: RequestData.key(handle), value: UInt64(UInt(bitPattern: item)), drop: 0)
+        above, kind: Kind.value, key: RequestData.key(handle), value: UInt64(UInt(bitPattern: item)), drop: 0,
+        as: .createdData)
     if born.bits == 0 {
         _ = handle.putItem(item)
     } else {

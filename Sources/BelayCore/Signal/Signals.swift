@@ -31,6 +31,8 @@ struct Signals: ~Copyable {
     let watchers: Atomic<UInt32>
     private let inFlight: Atomic<UInt32>
     private let handled: Atomic<UInt64>
+    /// How many contexts these cancels ended. Not by thread: the handler may have interrupted its thread's counting.
+    let canceled: Atomic<UInt64>
 
     @inline(__always) static var pointer: UnsafeMutablePointer<Signals> {
         belaycore_signal_state().unsafelyUnwrapped.assumingMemoryBound(to: Signals.self)
@@ -49,6 +51,9 @@ struct Signals: ~Copyable {
     static func lastTicket(of number: Int) -> UInt64 {
         word(BELAYCORE_SIGNAL_LAST + Int32(number)).pointee.load(ordering: .acquiring)
     }
+
+    /// How many signals have arrived for us.
+    static var arrivals: UInt64 { word(BELAYCORE_SIGNAL_TICKETS).pointee.load(ordering: .relaxed) }
 
     /// Whether the driver has something to look at. Sequentially consistent, after it has taken its wake-up word.
     static var areNews: Bool {
@@ -170,7 +175,10 @@ struct Signals: ~Copyable {
             _ = cell.pointee.endedAt.compareExchange(expected: 0, desired: time, ordering: .relaxed)
             let (exchanged, now) = cell.pointee.state.compareExchange(
                 expected: word, desired: word | Verdict.canceled.bits, ordering: .sequentiallyConsistent)
-            if exchanged { return BELAY_OK }
+            if exchanged {
+                pointer.pointee.canceled.wrappingAdd(1, ordering: .relaxed)
+                return BELAY_OK
+            }
             word = now
         }
         return handle.refusal()

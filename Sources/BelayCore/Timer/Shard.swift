@@ -88,10 +88,17 @@ struct Shard: ~Copyable {
     /// Adds an entry to the shard's wheel. True if the driver must be told, with `Driver.hasten`, after the lock is gone.
     @inline(__always) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
         wheel(number).add(index, at: expiry)
+        Counter.add(.timerArmed)
         if expiry >= at(number).pointee.wake.get() { return false }
         // Sequentially consistent: see `Driver`.
         at(number).pointee.wake.store(expiry, ordering: .sequentiallyConsistent)
         return true
+    }
+
+    /// Takes an entry that is in the shard's wheel out before its time.
+    @inline(__always) static func remove(_ index: UInt32, from number: UInt32) {
+        wheel(number).remove(index)
+        Counter.add(.timerStopped)
     }
 
     // MARK: listen records
@@ -172,7 +179,7 @@ struct Shard: ~Copyable {
         let deadline = scope.pointee.deadline.get()
         var hasten = false
         shard.pointee.lock.lock()
-        if Listen.at(listen).pointee.entry.isInWheel { wheel(number).remove(listen) }
+        if Listen.at(listen).pointee.entry.isInWheel { remove(listen, from: number) }
         if deadline != Clock.never && !scope.state.isDone && isOpen(number) {
             hasten = add(listen, at: deadline, to: number)
         }
@@ -186,7 +193,7 @@ struct Shard: ~Copyable {
         let number = number(forListen: index)
         let shard = at(number)
         shard.pointee.lock.lock()
-        if listen.pointee.entry.isInWheel { wheel(number).remove(index) }
+        if listen.pointee.entry.isInWheel { remove(index, from: number) }
         shard.pointee.lock.unlock()
     }
 
@@ -203,9 +210,13 @@ struct Shard: ~Copyable {
             let wheel = wheel(number)
             let (first, count) = wheel.advance(to: now, most: mostAtOnce)
             // Once the lock is gone a scope may be armed anew, which uses its links: so the list is copied.
+            let thread = count == 0 ? nil : Thread.current
+            let instant = count == 0 ? now : Clock.now(in: runtime(of: number))
+            thread?.count(Counter.timerFired.rawValue, UInt64(count))
             withUnsafeTemporaryAllocation(of: UInt32.self, capacity: mostAtOnce) { due in
                 var index = first
                 for position in 0..<count {
+                    if let thread { Lateness.note(wheel.space.entry(index).pointee.expiry.get(), now: instant, thread) }
                     claim(index)
                     due[position] = index
                     index = wheel.space.entry(index).pointee.next.get()

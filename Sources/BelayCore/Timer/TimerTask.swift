@@ -150,7 +150,7 @@ enum TimerTask {
     @inline(__always) static func stop(_ task: UnsafeMutablePointer<Task>, _ handle: Handle) -> belay_status {
         while true {
             let stopped: Bool? = whilePending(task, handle) { number in
-                if task.pointee.entry.isInWheel { Shard.wheel(number).remove(task.index | WheelSpace.second) }
+                if task.pointee.entry.isInWheel { Shard.remove(task.index | WheelSpace.second, from: number) }
                 // Nobody else takes a timer out of pending without this lock.
                 task.pointee.state.store(
                     Task.word(handle.generation, Kind.timer, Task.stopped), ordering: .releasing)
@@ -191,7 +191,7 @@ enum TimerTask {
         let moved: Moved? = whilePending(task, handle) { number in
             let runtime = Shard.runtime(of: number)
             let expiry = Clock.after(max(delay, 0), in: runtime)
-            if task.pointee.entry.isInWheel { Shard.wheel(number).remove(task.index | WheelSpace.second) }
+            if task.pointee.entry.isInWheel { Shard.remove(task.index | WheelSpace.second, from: number) }
             return Moved(expiry: expiry, runtime: runtime, hasten: place(task.index, at: expiry, in: number))
         }
         guard let moved else {
