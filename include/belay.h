@@ -37,7 +37,7 @@
  *   Handles    A handle whose context is closed is stale: it reads as done, and calls answer BELAY_ESTALE. A handle
  *              that never was one ({0}, random bits, another kind of handle) reads as done with BELAY_EINVAL.
  *   Blocking   Nothing blocks but belay_wait, belay_wait_any, belay_stop_wait, belay_timer_stop_wait, belay_group_go,
- *              belay_group_wait and belay_runtime_free. Internal locks are held for short, bounded work and never while
+ *              belay_group_wait, belay_runtime_free and belay_tree_write. Internal locks are held for short, bounded work and never while
  *              your code runs.
  *   Callbacks  Inside a callback or a drop function every function of this header may be called.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
@@ -839,8 +839,8 @@ belay_status belay_memory_limit(size_t bytes);
  * 15. Measure
  *
  * What Belay does and what it costs, by name. Counting is always on: a derivation and its close each add one to a word of
- * the thread's own. These functions take no lock but where it says so, allocate nothing on the heap, and may be called
- * at any time, however much goes on meanwhile.
+ * the thread's own. These functions take no lock, allocate nothing on the heap, and may be called at any time, however
+ * much goes on meanwhile.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* A counter only goes up, from the start of the process (or belay_runtime_restart) on; a gauge says how it is now. */
@@ -905,6 +905,32 @@ belay_status belay_metrics_read(belay_sample *samples, size_t n);
 ptrdiff_t belay_metrics_prometheus(char *text, size_t size);
 
 #define BELAY_PROMETHEUS_SIZE 16384
+
+/* How belay_tree_write writes: for people, a line for each context, indented; for programs; for Graphviz
+ * (dot -Tsvg). */
+typedef enum belay_tree_format { BELAY_TREE_TEXT = 0, BELAY_TREE_JSON = 1, BELAY_TREE_DOT = 2 } belay_tree_format;
+
+/* Writes to `fd` what there is below `ctx`, itself included: all of it for a root. Each context with its kind, its handle's
+ * bits, how it ended and with what cause, or the time left; the name of a value's key, of a pool, of a runtime; whether
+ * somebody listened and so made it join the tree ("attached"); whether it is closed, and kept by its children. As text:
+ *     background
+ *       timeout 0x0000000110000004: live, 29.987 s left, attached
+ *         value "tenant" 0x0000000120000005: live, 29.987 s left
+ * As JSON: {"now":…,"contexts":[…]}, the contexts in one flat array, parents first, each with id, parent (null for `ctx`),
+ * depth, kind (background, todo, runtime, cancel, timeout, value, data, detached, lite, merge, custom, signals), state
+ * (live, canceled, deadline), attached, closed, runtime (its number), and where there is one name, deadline, remaining,
+ * age (nanoseconds; known of contexts that a profile noted) and cause {code, message}. Members may be added later. Text
+ * and DOT are for people, and may change. A merged context stands below its first parent, a lite context whose parent has
+ * gone below the background.
+ *
+ * It is a picture of something that moves: contexts that are made or closed meanwhile may be in it or not, and two of them
+ * may be shown as they were at different moments. What ended unnoticed is shown as ended, but not made to.
+ * Nobody is held up and nothing is locked, but while a context is looked at it is held: belay_reset may say BELAY_EBUSY,
+ * and a drop function may run on this thread. Takes time and memory in proportion to the most contexts there have been,
+ * 64 bytes each, which it gives back. Blocks as long as writing to `fd` does; raises no SIGPIPE.
+ * BELAY_OK; BELAY_EINVAL for a format that is none; BELAY_ESYSTEM if writing fails (errno says why; some may be written);
+ * BELAY_ENOMEM; as for every call BELAY_EINVAL, BELAY_ESTALE or BELAY_EFORK for the context. */
+belay_status belay_tree_write(belay_ctx ctx, belay_tree_format format, int fd);
 
 /* ---------------------------------------------------------------------------------------------------------------
  * 16. Helpers

@@ -110,6 +110,7 @@ static inline void *belaycore_reserve(size_t bytes) {
     void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
+static inline void belaycore_unmap(void *address, size_t bytes) { munmap(address, bytes); }
 static inline int belaycore_commit(void *address, size_t bytes) {
     return mprotect(address, bytes, PROT_READ | PROT_WRITE);
 }
@@ -233,6 +234,11 @@ static inline void belaycore_alarm_set(int32_t fd, int64_t instant) {
     timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL);
     errno = saved;
 }
+/* Writes all of it, waiting where the descriptor is full. 0, or why it did not work (errno). Raises no SIGPIPE. */
+BELAYCORE_HIDDEN int belaycore_write(int32_t fd, const void *bytes, size_t count);
+static inline int belaycore_errno(void) { return errno; }
+static inline void belaycore_set_errno(int error) { errno = error; }
+
 /* Signals (signals.c). Words that handlers change, all lock-free; and storage for the core's own part. */
 #define BELAYCORE_SIGNALS 64
 #define BELAYCORE_SIGNAL_NEWS 0     /* goes up with everything the driver is to look at */

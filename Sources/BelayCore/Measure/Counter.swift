@@ -2,18 +2,19 @@
 import CBelayPlatform
 import Synchronization
 
-/// What is counted while contexts work. Each thread has a word for each, behind its record, which it alone writes: a plain
-/// load and store, one instruction, on a line that no other thread writes to. Whoever reads adds up those of all threads,
-/// also of past ones, whose records stay. So a counter never goes back, and a sum is exact once the threads are at rest.
+/// What is counted while contexts work. Each thread has a word for each, behind its record, which it alone writes: a
+/// plain load and store, one instruction, on a line that no other thread writes to. Whoever reads adds up those of all
+/// threads, also of past ones, whose records stay. So a counter never goes back, and a sum is exact once the threads are
+/// at rest.
 ///
 /// What is a difference (what lives) is not counted; it is read as one. Where the compiler is given BELAY_NO_COUNTERS
 /// nothing here is kept, and all of it reads 0: that is for measuring what counting costs.
 enum Counter: Int {
-    /// Contexts by how they were derived; counted by `publish`. The first of these and the next but two, which is what a
-    /// derivation and its close touch, share a line.
+    /// Contexts by how they were derived; counted by `publish`. These two share a line with `goneScope`: that is what most
+    /// derivations and closes touch.
     case createdCancel, createdTimeout
-    /// Contexts that have gone, by shape: two words for each kind, from 0 on; the second one for those that had a verdict.
-    /// Counted when the cell is recycled: `Counter.gone`.
+    /// Contexts that have gone, by shape: two words for each kind, from 0 on; the second one for those that had a
+    /// verdict. Counted when the cell is recycled: `Counter.gone`.
     case goneNone, goneNoneEnded, goneScope, goneScopeEnded, goneValue, goneValueEnded
     case goneDetached, goneDetachedEnded, goneRoot, goneRootEnded, goneLite, goneLiteEnded
     case createdValue, createdData, createdDetached, createdLite, createdMerge

@@ -49,41 +49,61 @@ enum Metric: Int {
         switch self {
         case .live: Row("/ctx/live:contexts", "contexts", "", "contexts that are open or kept alive by a child")
         case .liveScope:
-            Row("/ctx/live/scope:contexts", "contexts", "scope", "of these, those that can end by themselves, but lite ones")
-        case .liveValue: Row("/ctx/live/value:contexts", "contexts", "value", "of these, those with a value or with data")
+            Row(
+                "/ctx/live/scope:contexts", "contexts", "scope",
+                "of these, those that can end by themselves, but lite ones")
+        case .liveValue:
+            Row("/ctx/live/value:contexts", "contexts", "value", "of these, those with a value or with data")
         case .liveDetached:
             Row("/ctx/live/detached:contexts", "contexts", "detached", "of these, those without cancel, and inner ones")
         case .liveLite: Row("/ctx/live/lite:contexts", "contexts", "lite", "of these, lite ones")
         case .createdCancel:
-            Row("/ctx/created/cancel:contexts", "contexts", "cancel", "made by belay_with_cancel, for groups and signals too")
+            Row(
+                "/ctx/created/cancel:contexts", "contexts", "cancel",
+                "made by belay_with_cancel, for groups and signals too")
         case .createdTimeout:
-            Row("/ctx/created/timeout:contexts", "contexts", "timeout", "made by belay_with_timeout and belay_with_deadline")
+            Row(
+                "/ctx/created/timeout:contexts", "contexts", "timeout",
+                "made by belay_with_timeout and belay_with_deadline")
         case .createdValue: Row("/ctx/created/value:contexts", "contexts", "value", "made by belay_with_value")
         case .createdData: Row("/ctx/created/data:contexts", "contexts", "data", "made by belay_with_data")
         case .createdDetached:
             Row("/ctx/created/detached:contexts", "contexts", "detached", "made by belay_without_cancel")
         case .createdLite: Row("/ctx/created/lite:contexts", "contexts", "lite", "made by belay_lite")
         case .createdMerge:
-            Row("/ctx/created/merge:contexts", "contexts", "merge", "made by belay_merge, but where a parent was the answer")
+            Row(
+                "/ctx/created/merge:contexts", "contexts", "merge",
+                "made by belay_merge, but where a parent was the answer")
         case .createdCustom: Row("/ctx/created/custom:contexts", "contexts", "custom", "made by belay_custom")
         case .createdInner:
-            Row("/ctx/created/inner:contexts", "contexts", "inner", "inside merged contexts, foreign parents and runtimes")
+            Row(
+                "/ctx/created/inner:contexts", "contexts", "inner",
+                "inside merged contexts, foreign parents and runtimes")
         case .endedCanceled: Row("/ctx/ended/canceled:contexts", "contexts", "canceled", "ended by a cancel")
         case .endedDeadline: Row("/ctx/ended/deadline:contexts", "contexts", "deadline", "ended by their own deadline")
         case .endedParent:
             Row("/ctx/ended/parent:contexts", "contexts", "parent", "ended with a parent, and known to have")
-        case .endedClosed: Row("/ctx/ended/closed:contexts", "contexts", "closed", "closed before anything else ended them")
+        case .endedClosed:
+            Row("/ctx/ended/closed:contexts", "contexts", "closed", "closed before anything else ended them")
         case .attached: Row("/ctx/attached:contexts", "contexts", "", "contexts that joined the tree, for a listener")
         case .reset: Row("/ctx/reset:contexts", "contexts", "", "contexts that belay_reset made ready for another use")
-        case .customInner: Row("/custom/inner:contexts", "contexts", "inner", "foreign parents that end as their inner context")
-        case .customCallback: Row("/custom/callback:contexts", "contexts", "callback", "foreign parents that call when they end")
+        case .customInner:
+            Row("/custom/inner:contexts", "contexts", "inner", "foreign parents that end as their inner context")
+        case .customCallback:
+            Row("/custom/callback:contexts", "contexts", "callback", "foreign parents that call when they end")
         case .customDescriptor:
-            Row("/custom/descriptor:contexts", "contexts", "descriptor", "foreign parents with a descriptor that is watched")
-        case .customPolled: Row("/custom/polled:contexts", "contexts", "polled", "foreign parents that have to be asked")
+            Row(
+                "/custom/descriptor:contexts", "contexts", "descriptor",
+                "foreign parents with a descriptor that is watched")
+        case .customPolled:
+            Row("/custom/polled:contexts", "contexts", "polled", "foreign parents that have to be asked")
         case .timersPending: Row("/timers/pending:timers", "timers", "", "timers and deadlines that are in a wheel now")
         case .timersArmed:
-            Row("/timers/armed:timers", "timers", "", "times that a timer or a deadline was put into a wheel, to move it too")
-        case .timersFired: Row("/timers/fired:timers", "timers", "", "times that one was taken out because its time had come")
+            Row(
+                "/timers/armed:timers", "timers", "",
+                "times that a timer or a deadline was put into a wheel, to move it too")
+        case .timersFired:
+            Row("/timers/fired:timers", "timers", "", "times that one was taken out because its time had come")
         case .timersStopped:
             Row("/timers/stopped:timers", "timers", "", "times that one was taken out before its time, to move it too")
         case .late62us: Row("/timers/lateness/le-62500ns:timers", "timers", "0.0000625", "fired at most 1/16 ms late")
@@ -103,11 +123,15 @@ enum Metric: Int {
         case .late1024ms: Row("/timers/lateness/le-1024ms:timers", "timers", "1.024", "fired at most 1.024 s late")
         case .lateAny: Row("/timers/lateness/le-inf:timers", "timers", "+Inf", "fired at all")
         case .lateSum: Row("/timers/lateness/sum:nanoseconds", "nanoseconds", "", "how late they were, all together")
-        case .driverWakeups: Row("/driver/wakeups:wakeups", "wakeups", "", "times that a driver thread woke from its sleep")
+        case .driverWakeups:
+            Row("/driver/wakeups:wakeups", "wakeups", "", "times that a driver thread woke from its sleep")
         case .executorThreads: Row("/executor/threads:threads", "threads", "", "threads of the built-in pools now")
         case .executorQueue:
-            Row("/executor/queue:tasks", "tasks", "", "callbacks and tasks that wait for a thread of the built-in pools")
-        case .executorTaken: Row("/executor/taken:tasks", "tasks", "", "callbacks and tasks that these threads have taken up")
+            Row(
+                "/executor/queue:tasks", "tasks", "", "callbacks and tasks that wait for a thread of the built-in pools"
+            )
+        case .executorTaken:
+            Row("/executor/taken:tasks", "tasks", "", "callbacks and tasks that these threads have taken up")
         case .tasksLive:
             Row("/task/live:tasks", "tasks", "", "callbacks, timers and tasks that are pending or run, and groups")
         case .tasksCreated: Row("/task/created:tasks", "tasks", "", "callbacks, timers, tasks and groups, ever")
@@ -115,15 +139,18 @@ enum Metric: Int {
         case .groupsCreated: Row("/group/created:groups", "groups", "", "groups, ever")
         case .signalWatchers:
             Row("/signal/watchers:contexts", "contexts", "", "open contexts of belay_notify_signals")
-        case .signalArrivals: Row("/signal/arrivals:signals", "signals", "", "signals that arrived while one was watched for")
+        case .signalArrivals:
+            Row("/signal/arrivals:signals", "signals", "", "signals that arrived while one was watched for")
         case .poolLive: Row("/pool/live:items", "items", "", "items of all pools in use, or being made or dropped")
         case .poolIdle: Row("/pool/idle:items", "items", "", "items of all pools that are free")
         case .poolHits: Row("/pool/hits:gets", "gets", "hit", "gets that found a free item")
         case .poolMisses: Row("/pool/misses:gets", "gets", "miss", "gets for which an item was made")
-        case .records: Row("/memory/records:records", "records", "", "what listeners, causes and values take, 64 bytes each")
+        case .records:
+            Row("/memory/records:records", "records", "", "what listeners, causes and values take, 64 bytes each")
         case .arena: Row("/memory/arena:bytes", "bytes", "", "memory taken from the system for contexts and their like")
         case .limit: Row("/memory/limit:bytes", "bytes", "", "what belay_memory_limit allows; 0 for any")
-        case .threads: Row("/memory/threads:threads", "threads", "", "records of threads; those of past ones are used again")
+        case .threads:
+            Row("/memory/threads:threads", "threads", "", "records of threads; those of past ones are used again")
         case .runtimes: Row("/runtime/live:runtimes", "runtimes", "", "runtimes that are open, the default one too")
         }
     }

@@ -10,6 +10,11 @@ enum RequestData {
     @inline(__always) static func key(_ pool: Handle) -> UInt64 { pool.bits | poolBit }
     @inline(__always) static func isPoolKey(_ key: UInt64) -> Bool { key & poolBit != 0 }
 
+    /// The name of the pool whose item hangs on a context that the caller keeps: with the item it keeps the pool's record.
+    static func poolName(_ key: UInt64) -> UnsafePointer<CChar> {
+        UnsafePointer(Pool.at(Handle(bits: key & ~poolBit).index).name)
+    }
+
     /// Nobody can see the item any more. If the user gave it back himself, this finds that out and does nothing.
     @inline(never) static func giveBack(_ item: UInt64, key: UInt64) {
         _ = Handle(bits: key & ~poolBit).putItem(UnsafeMutableRawPointer(bitPattern: UInt(item)))
