@@ -98,10 +98,22 @@ static void report_status(server *s, http_answer *to) {
              atomic_load(&s->at_work), now[0].value, now[1].value);
 }
 
+/* The answer to Prometheus. */
+static void send_metrics(belay_ctx ctx, int fd, const http_request *r) {
+    char head[160], text[BELAY_PROMETHEUS_SIZE];
+    ptrdiff_t length = belay_metrics_prometheus(text, sizeof text);
+    int head_length = snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n"
+                               "Content-Length: %td\r\nConnection: close\r\n\r\n", length);
+    bool sent = send_all(ctx, fd, head, (size_t)head_length);
+    if (sent && strcmp(r->method, "HEAD") != 0) sent = send_all(ctx, fd, text, (size_t)length);
+    if (sent) hang_up(ctx, fd);
+}
+
 /* The request that has been read, or refused: does it, logs it, answers it. Its struct hangs on `data`. */
 static void serve_request(server *s, belay_ctx data, int fd, request *r, int refused) {
     if (refused == 0) refused = parse_request(r);
-    bool asks_status = refused == 0 && strcmp(r->http.path, "/status") == 0;
+    bool asks_metrics = refused == 0 && strcmp(r->http.path, "/metrics") == 0;
+    bool asks_status = asks_metrics || (refused == 0 && strcmp(r->http.path, "/status") == 0);
     note_client(r);
     note_trace(r);
     r->upstream = s->upstream;
@@ -119,7 +131,8 @@ static void serve_request(server *s, belay_ctx data, int fd, request *r, int ref
 
     BELAY_SCOPED belay_ctx detached = belay_without_cancel(ctx);
     BELAY_SCOPED belay_ctx answering = belay_with_timeout(detached, BELAY_SEC(1));
-    send_answer(answering, fd, &r->http, &r->answer, (uintptr_t)belay_value(answering, &REQUEST_ID));
+    if (asks_metrics) send_metrics(answering, fd, &r->http);
+    else send_answer(answering, fd, &r->http, &r->answer, (uintptr_t)belay_value(answering, &REQUEST_ID));
 }
 
 /* --- The server ----------------------------------------------------------------------------------------------- */

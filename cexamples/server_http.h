@@ -265,6 +265,13 @@ static const char *reason(int status) {
     }
 }
 
+/* The answer is out. To close on bytes that nobody has read would reset the connection, and take it back. */
+static void hang_up(belay_ctx ctx, int fd) {
+    char bytes[1024];
+    shutdown(fd, SHUT_WR);
+    while (receive(ctx, fd, bytes, sizeof bytes) > 0) continue;
+}
+
 static void send_answer(belay_ctx ctx, int fd, const http_request *r, const http_answer *a, uintptr_t request_id) {
     char bytes[1024];
     bool head_only = r->method != NULL && strcmp(r->method, "HEAD") == 0;
@@ -275,10 +282,7 @@ static void send_answer(belay_ctx ctx, int fd, const http_request *r, const http
                           a->status == 405 ? "Allow: GET, HEAD, POST\r\n" : "",
                           a->status == 503 ? "Retry-After: 1\r\n" : "",
                           head_only ? "" : a->text, head_only ? "" : "\n");
-    if (!send_all(ctx, fd, bytes, (size_t)length)) return;
-    /* To close on bytes that nobody has read would reset the connection, and take the answer back. */
-    shutdown(fd, SHUT_WR);
-    while (receive(ctx, fd, bytes, sizeof bytes) > 0) continue;
+    if (send_all(ctx, fd, bytes, (size_t)length)) hang_up(ctx, fd);
 }
 
 /* --- Asking another server ------------------------------------------------------------------------------------ */

@@ -90,7 +90,9 @@ static int parse_request(request *r) {
     const http_request *http = &r->http;
     bool get = strcmp(http->method, "GET") == 0 || strcmp(http->method, "HEAD") == 0;
     bool work = strcmp(http->path, "/work") == 0;
-    if (!work && strcmp(http->path, "/status") != 0) return http_say(&r->answer, 404, "there is /work, and /status");
+    if (!work && strcmp(http->path, "/status") != 0 && strcmp(http->path, "/metrics") != 0) {
+        return http_say(&r->answer, 404, "there is /work, /status and /metrics");
+    }
     if (!get && !(work && strcmp(http->method, "POST") == 0)) {
         return http_say(&r->answer, 405, "this is not to be done here");
     }

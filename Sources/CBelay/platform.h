@@ -12,6 +12,7 @@
 #define _DEFAULT_SOURCE
 #endif
 #include <errno.h>
+#include <stddef.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -238,6 +239,20 @@ static inline void belaycore_alarm_set(int32_t fd, int64_t instant) {
 BELAYCORE_HIDDEN int belaycore_write(int32_t fd, const void *bytes, size_t count);
 static inline int belaycore_errno(void) { return errno; }
 static inline void belaycore_set_errno(int error) { errno = error; }
+
+/* A file without a name, in memory; its size; its first bytes, as many as there are. */
+static inline int32_t belaycore_scratch_file(void) {
+    return (int32_t)syscall(SYS_memfd_create, "belay", 1u); /* MFD_CLOEXEC */
+}
+static inline ptrdiff_t belaycore_file_size(int32_t fd) {
+    off_t size = lseek(fd, 0, SEEK_END);
+    return size < 0 ? 0 : (ptrdiff_t)size;
+}
+static inline ptrdiff_t belaycore_file_read(int32_t fd, void *bytes, ptrdiff_t size) {
+    ptrdiff_t done = 0;
+    for (ssize_t n; done < size && (n = pread(fd, (char *)bytes + done, (size_t)(size - done), done)) > 0;) done += n;
+    return done;
+}
 
 /* Signals (signals.c). Words that handlers change, all lock-free; and storage for the core's own part. */
 #define BELAYCORE_SIGNALS 64
