@@ -48,7 +48,9 @@ extension UnsafeMutablePointer where Pointee == Node {
         if holdsNothing(kind: handle.kind) {
             // What `recycle` does for a node that holds nothing.
             let parent = node(pointee.parent.get())
-            giveCell(generation: UInt64(UInt32(truncatingIfNeeded: handle.generation &+ 1)), runtime: state.runtime)
+            giveCell(
+                generation: UInt64(UInt32(truncatingIfNeeded: handle.generation &+ 1)), runtime: state.runtime,
+                counting: Counter.gone(state))
             parent.release()
         } else {
             recycleUpwards()
