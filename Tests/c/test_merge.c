@@ -371,6 +371,17 @@ static void a_deadline_that_passed_after_the_cancel_above_it(void) {
     CHECK_IS(belay_err(middle), BELAY_CANCELED);
     check_close(merged);
     check_close(bottom);
+
+    // The same with the deadline above the cancel.
+    belay_ctx timed = belay_with_timeout(top, BELAY_SEC(5)), ended = belay_with_cancel(timed);
+    CHECK_IS(belay_cancel(ended), BELAY_OK);
+    CHECK_IS(belay_runtime_poll(runtime, BELAY_SEC(200)), BELAY_OK);
+    parents[1] = ended;
+    merged = belay_merge(parents, 2);
+    CHECK_IS(belay_err(merged), BELAY_CANCELED);
+    check_close(merged);
+    check_close(ended);
+    check_close(timed);
     check_close(middle);
     check_close(other);
     check_close(top);

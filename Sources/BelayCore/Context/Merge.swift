@@ -117,7 +117,8 @@ enum Merge {
         var clock = above.clock
         var earliest = clock == 0 ? Clock.never : node(clock).latestBelow
         for i in 0..<count where Clock.isShared(node(scopes[i]).state.runtime, State(above.runtime).runtime) {
-            guard let other = node(scopes[i]).clockInEffect else { continue }
+            // One that has ended tells why by its link. Its clock may have gone on, and say something else.
+            guard !node(scopes[i]).state.isDone, let other = node(scopes[i]).clockInEffect else { continue }
             let deadline = other.pointee.deadline.get()
             if deadline < earliest {
                 earliest = deadline
