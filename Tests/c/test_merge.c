@@ -388,6 +388,25 @@ static void a_deadline_that_passed_after_the_cancel_above_it(void) {
     CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
 }
 
+// Attaching hid a moved deadline above the first parent, which had passed unnoticed before the other one ended.
+static void a_moved_deadline_above_the_first_parent(void) {
+    belay_runtime_options options = {.size = sizeof options, .virtual_clock = true};
+    belay_runtime runtime = belay_runtime_new(&options);
+    belay_ctx top = belay_with_cancel(belay_runtime_background(runtime)), middle = belay_with_cancel(top);
+    belay_ctx bottom = belay_with_cancel(middle), other = belay_with_cancel(belay_runtime_background(runtime));
+    CHECK_IS(belay_set_deadline(middle, BELAY_SEC(5)), BELAY_OK);
+    CHECK_IS(belay_runtime_poll(runtime, BELAY_SEC(100)), BELAY_OK);
+    CHECK_IS(belay_cancel(other), BELAY_OK);
+    belay_ctx parents[2] = {bottom, other}, merged = belay_merge(parents, 2);
+    CHECK_IS(belay_err(merged), BELAY_DEADLINE_EXCEEDED);
+    check_close(merged);
+    check_close(other);
+    check_close(bottom);
+    check_close(middle);
+    check_close(top);
+    CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
+}
+
 // The end of a parent on the real clock seemed to come after all deadlines on a virtual one.
 static void deadlines_compared_across_clocks(void) {
     belay_runtime_options options = {.size = sizeof options, .virtual_clock = true};
@@ -417,7 +436,7 @@ int main(void) {
         TEST(ended_parents), TEST(bad_parents), TEST(the_earliest_deadline_counts), TEST(a_merge_over_two_runtimes),
         TEST(a_long_chain_of_merges), TEST(moved_deadlines_of_other_parents),
         TEST(the_first_parents_deadline_was_not_armed), TEST(a_deadline_of_another_runtime_counts),
-        TEST(a_deadline_that_passed_after_the_cancel_above_it),
+        TEST(a_deadline_that_passed_after_the_cancel_above_it), TEST(a_moved_deadline_above_the_first_parent),
         TEST(deadlines_compared_across_clocks), TEST(random_graphs), TEST(contention),
     };
     RUN_TESTS(tests, "");
