@@ -402,6 +402,20 @@ static void a_moved_deadline_above_the_first_parent(void) {
     check_close(merged);
     check_close(other);
     check_close(bottom);
+
+    // The same for the second one, which is cancelled after it.
+    bottom = belay_with_cancel(top);
+    other = belay_with_timeout(bottom, BELAY_SEC(1000));
+    CHECK_IS(belay_set_deadline(bottom, BELAY_SEC(150)), BELAY_OK);
+    CHECK_IS(belay_runtime_poll(runtime, BELAY_SEC(200)), BELAY_OK);
+    belay_ctx more[2] = {belay_with_cancel(top), other};
+    merged = belay_merge(more, 2);
+    CHECK_IS(belay_cancel(other), BELAY_OK);
+    CHECK_IS(belay_err(other), BELAY_DEADLINE_EXCEEDED);
+    check_close(merged);
+    check_close(more[0]);
+    check_close(other);
+    check_close(bottom);
     check_close(middle);
     check_close(top);
     CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);

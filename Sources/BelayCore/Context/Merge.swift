@@ -76,15 +76,15 @@ enum Merge {
     private static func hang(_ above: Parentage, _ scopes: UnsafeMutablePointer<UInt32>, _ count: Int) -> belay_ctx {
         // Before the others, and before the merged context is attached to it, which would not look up any more.
         if above.scope != 0 { _ = node(above.scope).settle() }
-        // Attached, or settled by what had ended above them before: one of their clocks may be the one that counts, and who
+        // Settled by what had ended above them before, and attached: one of their clocks may be the one that counts, and who
         // settles the merged context by it does not look up from there.
         for i in 0..<count {
+            _ = node(scopes[i]).settle()
             let attached = node(scopes[i]).attach()
             if attached != BELAY_OK {
                 giveBack(scopes, count)
                 return above.leave(attached)
             }
-            _ = node(scopes[i]).settle()
         }
         guard let record = Links.make(scopes, count) else {
             giveBack(scopes, count)
