@@ -79,13 +79,13 @@ struct Story {
     }
 
     private func shutdown() async {
-        print("\nA shutdown in the middle of work, with 300 ms of grace.")
+        print("\nA shutdown in the middle of work, with 2 s of grace.")
         async let quick = ask(
             Request(id: "r-5", client: "frank", budget: .seconds(60), database: .milliseconds(60)))
         async let endless = ask(
             Request(id: "r-6", client: "grace", budget: .seconds(60), database: .seconds(60)))
         while await server.inFlight < 2 { await Task.yield() }
-        async let drained: Void = server.shutDown(grace: .milliseconds(300))
+        async let drained: Void = server.shutDown(grace: .seconds(2))
         while await !server.isRefusing { await Task.yield() }
         let refused = await ask(Request(id: "r-7", client: "heidi"))
         expect(refused.status == 503, "new work is refused")
