@@ -23,7 +23,7 @@ let package = Package(
             exclude: [
                 ".ci", "Benchmarks", "Examples", "Sources/Belay", "Sources/BelayCore", "Sources/BelayMetrics", "Tests",
                 "cexamples", "cmake", "scripts", "CMakeLists.txt", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md",
-                "LICENSE", "README.md",
+                "LICENSE", "README.md", "docs",
             ],
             sources: ["Sources/CBelay"],
             publicHeadersPath: "include"

@@ -179,13 +179,17 @@ build_rival() {
     return 1
 }
 
+build_belay_library() {
+    cmake -S . -B "$BENCH/belay" -DCMAKE_BUILD_TYPE=Release -DBELAY_BUILD_TESTS=OFF -DBELAY_BUILD_EXAMPLES=OFF \
+        "-DBELAY_COUNTERS=${BENCH_COUNTERS:-ON}" &&
+        cmake --build "$BENCH/belay" --target belay_static --parallel 2
+}
+
 # build_belay [FLAG…]: the library and its program, build/bench/programs/belay; with BENCH_STATIC, belay-static, which
 # callgrind's counts are taken of. With BENCH_COUNTERS=OFF nothing is counted, to see what that costs.
 build_belay() {
     local features name=belay
-    cmake -S . -B "$BENCH/belay" -DCMAKE_BUILD_TYPE=Release -DBELAY_BUILD_TESTS=OFF -DBELAY_BUILD_EXAMPLES=OFF \
-        "-DBELAY_COUNTERS=${BENCH_COUNTERS:-ON}" &&
-        cmake --build "$BENCH/belay" --target belay_static --parallel 2 || return 1
+    build_belay_library || return 1
     mkdir -p "$BENCH/programs"
     mapfile -t features < <(belay_features)
     if [[ -n ${BENCH_STATIC:-} ]]; then
@@ -193,6 +197,29 @@ build_belay() {
         features+=(-static -DBENCH_CALLGRIND)
     fi
     build_c belay "$BENCH/programs/$name" "${features[@]}"
+}
+
+# The pairs of the guide in docs/: each Benchmarks/levers/NAME.c is a program, build/bench/levers/NAME; with `static` as
+# the first argument NAME-static too, which callgrind's counts are taken of.
+levers() {
+    local path
+    for path in Benchmarks/levers/*.c; do basename "$path" .c; done
+}
+
+build_levers() {
+    local static=${1:-} name object=$BENCH/levers flags=()
+    mkdir -p "$object"
+    if [[ -n $static ]]; then flags=(-DBENCH_CALLGRIND); fi
+    flags+=(-std=c11 -D_GNU_SOURCE -O2 -g "${BENCH_WARNINGS[@]}" -IBenchmarks/harness -Iinclude)
+    gcc "${flags[@]}" -c Benchmarks/harness/bench.c -o "$object/bench.o" || return 1
+    for name in $(levers); do
+        gcc "${flags[@]}" -c "Benchmarks/levers/$name.c" -o "$object/$name.o" &&
+            gcc "$object/$name.o" "$object/bench.o" "$BENCH/belay/libbelay.a" -pthread -lm -o "$object/$name" || return 1
+        if [[ -n $static ]]; then
+            gcc -static "$object/$name.o" "$object/bench.o" "$BENCH/belay/libbelay.a" -pthread -lm \
+                -o "$object/$name-static" || return 1
+        fi
+    done
 }
 
 # What counts the allocator's calls.
