@@ -2,8 +2,10 @@
 """The pairs of the guide in docs/, before and after, in turns; called by scripts/bench --levers."""
 
 import argparse
+import datetime
 import json
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -109,12 +111,38 @@ def report(results: dict):
             print(line("", name, before, after, saving(before, after)))
 
 
+def table(result: dict) -> str:
+    """What a page says was measured. Times are ratios there: they hold on other machines too."""
+    time = result["time"]
+    low, high = time["half"]
+    rows = ["| for a request | before | after | saving |", "|---|---:|---:|---|"]
+    for name, (before, after) in result["counts"].items():
+        if name.startswith("ns "):
+            rows.append(f"| time {name[3:]}, as a ratio | {before / after:.2f} | 1 | medians |")
+            continue
+        rows.append(f"| {name} | {number(before)} | {number(after)} | {saving(before, after)} |")
+    rows.append(f"| time, as a ratio | {time['ratio']:.2f} | 1 | half of the rounds: {low:.2f} to {high:.2f} |")
+    return "\n".join(rows)
+
+
+def write_pages(results: dict, note: str):
+    """Puts the tables into docs/, between <!-- measured NAME --> and <!-- end -->, with where they are from."""
+    for page in sorted(pathlib.Path("docs").glob("*.md")):
+        text = page.read_text()
+        for lever, result in results.items():
+            if "failed" not in result:
+                block = f"<!-- measured {lever} -->\n\n{table(result)}\n\n{note}\n\n<!-- end -->"
+                text = re.sub(rf"<!-- measured {lever} -->.*?<!-- end -->", lambda _: block, text, flags=re.S)
+        page.write_text(text)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench --levers")
     parser.add_argument("--programs", type=pathlib.Path, required=True)
     parser.add_argument("--folder", type=pathlib.Path, required=True)
     parser.add_argument("--results", type=pathlib.Path, required=True)
     parser.add_argument("--setting", choices=SETTINGS, default="usual")
+    parser.add_argument("--pages", help="a remark on the machine, for the pages of docs/, which get the tables")
     parser.add_argument("levers", nargs="+")
     options = parser.parse_args()
     rounds, target = SETTINGS[options.setting]
@@ -128,6 +156,10 @@ def main():
             results[lever] = {"failed": str(problem)}
     report(results)
     options.results.write_text(json.dumps({"machine": machine(), "levers": results}, indent=1) + "\n")
+    if options.pages is not None:
+        command = "scripts/bench --levers" + ("" if options.setting == "usual" else f" --{options.setting}")
+        remark = f"; {options.pages}" if options.pages else ""
+        write_pages(results, f"`{command}`, {datetime.date.today().isoformat()}{remark}.")
     print("\nTime: the median of the rounds; in turns, before and after, and how many times as much before takes as after")
     print("in the same round, with the middle half of that. All else is counted. The pages about them are docs/LEVER.md.")
     sys.exit(any("failed" in result for result in results.values()))

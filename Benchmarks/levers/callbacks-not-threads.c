@@ -6,8 +6,9 @@
 #include "lever.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
-struct session { belay_ctx ctx; pthread_t watcher; int cleaned; };
+struct session { belay_ctx ctx; pthread_t watcher; atomic_int cleaned; };
 
 static void clean_up(void *session) { ((struct session *)session)->cleaned++; }
 
@@ -31,14 +32,15 @@ static void open_server(void) { server = belay_with_cancel(belay_background()); 
 static void close_server(void) { belay_close(server); }
 
 static void open_session(struct session *session, bool side(struct session *)) {
-    *session = (struct session){.ctx = belay_with_cancel(server)};
+    session->ctx = belay_with_cancel(server);
+    session->cleaned = 0;
     bench_check(side(session), "no watcher");
 }
 
 static void close_session(struct session *session, bool side(struct session *)) {
     belay_close(session->ctx);
     if (side == before) pthread_join(session->watcher, NULL);
-    while (__atomic_load_n(&session->cleaned, __ATOMIC_ACQUIRE) == 0) bench_sleep(1000);
+    while (session->cleaned == 0) bench_sleep(1000);
 }
 
 /* 200 sessions are opened, then closed. */

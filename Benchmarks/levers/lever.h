@@ -20,8 +20,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What a file calls of these is counted. Not for other threads' calls: what the pairs count is done on the first. */
-static long lever_made, lever_listened;
+/* What a file calls of these is counted, by each thread for itself: the requests that are counted run on the first. */
+static _Thread_local long lever_made, lever_listened;
 #define belay_with_cancel(...) (lever_made++, belay_with_cancel(__VA_ARGS__))
 #define belay_with_timeout(...) (lever_made++, belay_with_timeout(__VA_ARGS__))
 #define belay_with_value(...) (lever_made++, belay_with_value(__VA_ARGS__))

@@ -5,7 +5,9 @@
  */
 #include "lever.h"
 
-struct query { belay_ctx ctx; int number; bool abandoned; };
+#include <stdatomic.h>
+
+struct query { belay_ctx ctx; int number; atomic_bool abandoned; };
 
 static void abandon(void *query) { ((struct query *)query)->abandoned = true; }
 
@@ -13,17 +15,16 @@ static bool cached(const struct query *query) { return query->number % 16 != 0; 
 
 static bool before(struct query *query) {
     belay_reg reg = belay_on_done(query->ctx, abandon, query);
-    bool wanted = !query->abandoned;
-    if (!cached(query)) wanted = !query->abandoned;   /* here it would go to the database */
-    (void)belay_stop(reg);
+    bool wanted = cached(query) || !query->abandoned;   /* if not cached: to the database, until abandoned */
+    (void)belay_stop_wait(reg, BELAY_FOREVER);   /* `query` is about to go */
     return wanted;
 }
 
 static bool after(struct query *query) {
     if (cached(query)) return !belay_is_done(query->ctx);   /* asking is enough */
     belay_reg reg = belay_on_done(query->ctx, abandon, query);
-    bool wanted = !query->abandoned;   /* here it would go to the database */
-    (void)belay_stop(reg);
+    bool wanted = !query->abandoned;                        /* to the database, until abandoned */
+    (void)belay_stop_wait(reg, BELAY_FOREVER);   /* `query` is about to go */
     return wanted;
 }
 
