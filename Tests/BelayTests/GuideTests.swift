@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+import Belay
+import CBelay
+import Glibc
+import Testing
+
+// The Swift code of the guide, which docs/ copies from here, with as little around it as makes it run.
+
+private func load(_ what: String, _ ctx: Context) async throws -> String {
+    try ctx.check()
+    return what
+}
+
+private func pageBefore() async throws -> [String] {
+    let profile = try await withTimeout(.seconds(1)) { try await load("profile", $0) }
+    let orders = try await withTimeout(.seconds(1)) { try await load("orders", $0) }
+    return [profile, orders]
+}
+
+private func pageAfter() async throws -> [String] {
+    try await withTimeout(.seconds(1)) { ctx in
+        [try await load("profile", ctx), try await load("orders", ctx)]
+    }
+}
+
+private struct Identity: Sendable { var trace, user, tenant: String }
+
+private enum Who: ContextKey { typealias Value = Identity }
+
+private func greet(_ identity: Identity) async -> String {
+    await withValue(Who.self, identity) { ctx in
+        let who = ctx[Who.self]
+        return "hello, \(who?.user ?? "stranger") of \(who?.tenant ?? "nowhere")"
+    }
+}
+
+private struct Reporter: ~Copyable {
+    private let life = OwnedContext(parent: .background)  // ends with the reporter
+
+    func report() -> Bool { !life.context.isDone }
+}
+
+private func fetchAll(_ urls: [String]) async throws -> [String] {
+    try await withTimeout(.seconds(1)) { ctx in
+        try await ctx.withGroup(of: String.self, limit: 8) { group in
+            for url in urls { await group.addTask { ctx in try await load(url, ctx) } }
+            var pages: [String] = []
+            while let page = try await group.next() { pages.append(page) }
+            return pages
+        }
+    }
+}
+
+private func serveUntilSignalled(_ serve: @Sendable (Context) async -> Void) async {
+    await withSignals([.terminate, .interrupt]) { ctx in
+        await serve(ctx)  // until ctx ends
+    }
+}
+
+private func watch(_ session: Context, _ cleanUp: @escaping @Sendable () -> Void) throws -> Registration {
+    try session.onDone(cleanUp)  // no task waits
+}
+
+private func sum(_ rows: [Int], _ batch: Context) throws -> Int {
+    var sum = 0
+    for row in rows {
+        let item = batch.lite()
+        try item.check()
+        sum += row
+    }
+    return sum
+}
+
+private func keepAlive(_ connection: Context) throws {
+    try connection.setTimeout(.seconds(60))  // a sign of life
+}
+
+extension BelayTests {
+    @Suite("the guide")
+    struct Guide {
+        @Test func deadlinesAndValues() async throws {
+            try await expectNoLeak {
+                let (one, other) = (try await pageBefore(), try await pageAfter())
+                #expect(one == other)
+                #expect(await greet(Identity(trace: "1", user: "ada", tenant: "7")) == "hello, ada of 7")
+                let reporter = Reporter()
+                let wanted = reporter.report()
+                #expect(wanted)
+            }
+        }
+
+        @Test func groupsAndLeaves() async throws {
+            try await expectNoLeak {
+                let pages = try await fetchAll(["a", "b", "c"])
+                #expect(pages.sorted() == ["a", "b", "c"])
+                let total = try withCancel { ctx in try sum([1, 2, 3], ctx) }
+                #expect(total == 6)
+            }
+        }
+
+        @Test func endsOfSessions() async throws {
+            try await expectNoLeak {
+                let cleaned = Counter()
+                try withTimeout(.seconds(1)) { ctx in
+                    _ = try watch(ctx) { cleaned.add() }
+                    try keepAlive(ctx)
+                    #expect(ctx.remaining.map { $0 > .seconds(1) } == true)
+                }
+                await eventually { cleaned.value == 1 }
+                await serveUntilSignalled { ctx in
+                    kill(getpid(), SIGINT)
+                    await ctx.done()
+                }
+            }
+        }
+    }
+}
