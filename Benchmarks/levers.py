@@ -15,7 +15,7 @@ from run import Failed, Program, listed, machine
 
 SETTINGS = {"quick": (5, 20_000_000), "usual": (15, 60_000_000), "long": (41, 200_000_000)}
 SIDES = ("before", "after")
-NO_INSTRUCTIONS = {"signals", "callbacks-not-threads"}  # other threads have a part in what they do
+OTHER_THREADS = {"signals", "callbacks-not-threads"}  # have a part in the work, and are not in all counts
 
 
 def time_in_turns(path: pathlib.Path, rounds: int, target: int) -> dict:
@@ -70,11 +70,13 @@ def counts_of(path: pathlib.Path, options) -> dict:
     found["heap allocations"] = [call["allocs"] for call in calls]
     found["heap bytes"] = [call["bytes"] for call in calls]
     fixed = path.with_name(path.name + "-static")
-    if fixed.exists() and path.name not in NO_INSTRUCTIONS:
+    if fixed.exists() and path.name not in OTHER_THREADS:
         options.folder.mkdir(parents=True, exist_ok=True)
         measured = costs.measure(fixed, options.folder, list(SIDES), 640)
         found["instructions"] = [measured[side][0] for side in SIDES]
         found["locked instructions"] = [measured[side][1] for side in SIDES]
+    if path.name in OTHER_THREADS:
+        found.pop("listeners")
     # What neither side has is not worth a line.
     return {name: pair for name, pair in found.items() if max(pair) > 0}
 
