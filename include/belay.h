@@ -37,8 +37,8 @@
  *   Handles    A handle whose context is closed is stale: it reads as done, and calls answer BELAY_ESTALE. A handle
  *              that never was one ({0}, random bits, another kind of handle) reads as done with BELAY_EINVAL.
  *   Blocking   Nothing blocks but belay_wait, belay_wait_any, belay_stop_wait, belay_timer_stop_wait, belay_group_go,
- *              belay_group_wait, belay_runtime_free and belay_tree_write. Internal locks are held for short, bounded work and never while
- *              your code runs.
+ *              belay_group_wait and belay_runtime_free; and those that write to a descriptor of yours (section 15).
+ *              Internal locks are held for short, bounded work and never while your code runs.
  *   Callbacks  Inside a callback or a drop function every function of this header may be called.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
  *              belay_status_string, belay_version and those of the section On the wire; and belay_cancel on a context
@@ -805,7 +805,8 @@ belay_instant belay_runtime_now(belay_runtime runtime);
 
 /* The runtime that a context belongs to: for belay_runtime_now, where code that was handed a context needs its clock
  * (`belay_runtime_now(belay_runtime_of(ctx)) + BELAY_SEC(30)`). {0} for contexts of the default runtime, which has no
- * handle and whose time is belay_now(), for those of a runtime that was freed, and for a context that is stale or none. */
+ * handle and whose time is belay_now(), for those of a runtime that was freed, and for a context that is stale or none.
+ * */
 belay_runtime belay_runtime_of(belay_ctx ctx);
 
 /* Driving a manual runtime. Call belay_runtime_poll when belay_runtime_fd is readable, or when belay_runtime_next has
@@ -838,9 +839,9 @@ belay_status belay_memory_limit(size_t bytes);
 /* ---------------------------------------------------------------------------------------------------------------
  * 15. Measure
  *
- * What Belay does and what it costs, by name. Counting is always on: a derivation and its close each add one to a word of
- * the thread's own. These functions take no lock, allocate nothing on the heap, and may be called at any time, however
- * much goes on meanwhile.
+ * What Belay does and what it costs, by name. Counting is always on: a derivation and its close each add one to a word
+ * of the thread's own. These functions take no lock, allocate nothing on the heap, and may be called at any time,
+ * however much goes on meanwhile.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* A counter only goes up, from the start of the process (or belay_runtime_restart) on; a gauge says how it is now. */
@@ -854,14 +855,14 @@ typedef struct belay_metric {
     const char *unit;
 } belay_metric;
 
-/* The measurement at `index`, from 0 on, in *metric; false, and *metric is as it was, from their number on and for NULL.
- * So a loop until it says false lists them all. Later versions add some, at any place. The names, by groups:
+/* The measurement at `index`, from 0 on, in *metric; false, and *metric is as it was, from their number on and for
+ * NULL. So a loop until it says false lists them all. Later versions add some, at any place. The names, by groups:
  *   /ctx/live:contexts             contexts that are open or kept alive by a child; of these, by what they can do:
  *   /ctx/live/scope:contexts       … /value, /detached, /lite
  *   /ctx/created/cancel:contexts   … /timeout (deadlines too), /value, /data, /detached, /lite, /merge, /custom, and
  *                                  /inner: what merges, foreign parents and runtimes have inside
- *   /ctx/ended/canceled:contexts   … /deadline, /parent, and /closed: nothing else had ended them before. An end is counted
- *                                  when it is noticed: a context that nobody listens to or asks ends by its close
+ *   /ctx/ended/canceled:contexts   … /deadline, /parent, and /closed: nothing else had ended them before. An end is
+ *                                  counted when it is noticed: a context that nobody asks ends by its close
  *   /ctx/attached:contexts         contexts that joined the tree, because somebody listened
  *   /ctx/reset:contexts            belay_reset
  *   /custom/inner:contexts         … /callback, /descriptor, /polled: foreign parents by how their end is noticed
@@ -881,7 +882,7 @@ typedef struct belay_metric {
  *   /pool/live:items               items of all pools in use, on contexts or not, or being made or dropped just now
  *   /pool/idle:items               items of all pools that are free
  *   /pool/hits:gets                gets that found a free item, ever; /pool/misses:gets had one made
- *   /memory/arena:bytes            memory taken from the system so far; /memory/limit:bytes is what it may be, 0 for any
+ *   /memory/arena:bytes            memory taken from the system so far; /memory/limit:bytes: the most, 0 for any
  *   /memory/records:records        the records that listeners, causes and values take, 64 bytes each
  *   /memory/threads:threads        records of threads, which past ones leave to later ones
  *   /runtime/live:runtimes         runtimes that are open, the default one too
@@ -910,27 +911,77 @@ ptrdiff_t belay_metrics_prometheus(char *text, size_t size);
  * (dot -Tsvg). */
 typedef enum belay_tree_format { BELAY_TREE_TEXT = 0, BELAY_TREE_JSON = 1, BELAY_TREE_DOT = 2 } belay_tree_format;
 
-/* Writes to `fd` what there is below `ctx`, itself included: all of it for a root. Each context with its kind, its handle's
- * bits, how it ended and with what cause, or the time left; the name of a value's key, of a pool, of a runtime; whether
- * somebody listened and so made it join the tree ("attached"); whether it is closed, and kept by its children. As text:
+/* Writes to `fd` what there is below `ctx`, itself included: all of it for a root. Each context with its kind, its
+ * handle's bits, how it ended and with what cause, or the time left; the name of a value's key, of a pool, of a
+ * runtime; whether somebody listened and so made it join the tree ("attached"); whether it is closed, and kept by its
+ * children. As text:
  *     background
  *       timeout 0x0000000110000004: live, 29.987 s left, attached
  *         value "tenant" 0x0000000120000005: live, 29.987 s left
- * As JSON: {"now":…,"contexts":[…]}, the contexts in one flat array, parents first, each with id, parent (null for `ctx`),
- * depth, kind (background, todo, runtime, cancel, timeout, value, data, detached, lite, merge, custom, signals), state
- * (live, canceled, deadline), attached, closed, runtime (its number), and where there is one name, deadline, remaining,
- * age (nanoseconds; known of contexts that a profile noted) and cause {code, message}. Members may be added later. Text
- * and DOT are for people, and may change. A merged context stands below its first parent, a lite context whose parent has
- * gone below the background.
+ * As JSON: {"now":…,"contexts":[…]}, the contexts in one flat array, parents first, each with id, parent (null for
+ * `ctx`), depth, kind (background, todo, runtime, cancel, timeout, value, data, detached, lite, merge, custom,
+ * signals), state (live, canceled, deadline), attached, closed, runtime (its number), and where there is one name,
+ * deadline, remaining, age (nanoseconds; known of contexts that a profile noted) and cause {code, message}. Members may
+ * be added later. Text and DOT are for people, and may change. A merged context stands below its first parent, a lite
+ * context whose parent has gone below the background.
  *
- * It is a picture of something that moves: contexts that are made or closed meanwhile may be in it or not, and two of them
- * may be shown as they were at different moments. What ended unnoticed is shown as ended, but not made to.
- * Nobody is held up and nothing is locked, but while a context is looked at it is held: belay_reset may say BELAY_EBUSY,
- * and a drop function may run on this thread. Takes time and memory in proportion to the most contexts there have been,
- * 64 bytes each, which it gives back. Blocks as long as writing to `fd` does; raises no SIGPIPE.
- * BELAY_OK; BELAY_EINVAL for a format that is none; BELAY_ESYSTEM if writing fails (errno says why; some may be written);
- * BELAY_ENOMEM; as for every call BELAY_EINVAL, BELAY_ESTALE or BELAY_EFORK for the context. */
+ * It is a picture of something that moves: contexts that are made or closed meanwhile may be in it or not, and two of
+ * them may be shown as they were at different moments. What ended unnoticed is shown as ended, but not made to. Nobody
+ * is held up and nothing is locked, but while a context is looked at it is held: belay_reset may say BELAY_EBUSY, and a
+ * drop function may run on this thread. Takes time and memory in proportion to the most contexts there have been, 64
+ * bytes each, which it gives back. Blocks as long as writing to `fd` does; raises no SIGPIPE. BELAY_OK; BELAY_EINVAL
+ * for a format that is none; BELAY_ESYSTEM if writing fails (errno says why; some may be written); BELAY_ENOMEM; as for
+ * every call BELAY_EINVAL, BELAY_ESTALE or BELAY_EFORK for the context. */
 belay_status belay_tree_write(belay_ctx ctx, belay_tree_format format, int fd);
+
+/* Switches sampling on or off: of the derivations of each thread one in `every`, at random distances, is remembered
+ * with its call stack; 1 is all of them, 0 none. 0 is where a program starts, unless the environment says otherwise:
+ * BELAY_PROFILE_RATE=1000. Contexts that are open already are not sampled later; what was sampled stays, and counts as
+ * much as the rate of its time says. Threads that derive at the moment may take a few derivations to notice.
+ *
+ * While off it costs nothing that can be measured. While on, a derivation costs a few nanoseconds more, and one that is
+ * sampled a microsecond or two, mostly for the stack, which is taken by the program's unwind tables; so at one in 1000
+ * it is a nanosecond or two on the average. Memory: 2 MiB for up to 4096 different stacks, of up to 32 calls each, of
+ * which only what is used is taken from the system, and 64 KiB for every 4096 contexts among which one was sampled. It
+ * is not given back. Stacks beyond the 4096 count for one without calls.
+ * BELAY_OK; BELAY_ENOMEM, and nothing is changed; BELAY_EFORK. The child of a fork that restarts keeps the rate and
+ * starts with empty profiles. */
+belay_status belay_profile_rate(uint32_t every);
+
+/* Which profile to write. Counts are estimates for all derivations: each sample counts as many times as the rate said.
+ * */
+typedef enum belay_profile_kind {
+    BELAY_PROFILE_LIVE = 1,         /* contexts that are open now, by the stack that derived them: what leaks */
+    BELAY_PROFILE_DERIVATIONS = 2,  /* contexts derived since sampling began, by stack: what is hot */
+    BELAY_PROFILE_CANCELLATIONS = 3 /* contexts closed since then, by the stack that derived them and by how they had
+                                     * ended, as the label "reason": closed (by their own close), canceled, canceled
+                                     * with a cause, deadline exceeded, parent canceled, parent's deadline exceeded */
+} belay_profile_kind;
+
+/* Writes a profile to a descriptor, in the format of pprof (uncompressed), for
+ *     go tool pprof -top profile       go tool pprof -http=: profile       go tool pprof -tagfocus reason=deadline …
+ * Functions are named from the symbol tables of the program and its libraries; pprof adds lines where there is debug
+ * information. A profile without samples is valid, too. Other threads may derive and close meanwhile: each context is
+ * counted or not, but the sum is of no single moment. Blocks for as long as a write to the descriptor does; one that
+ * does not block is waited for. Reads /proc/self/maps and the files named there; uses some hundred KiB of memory while
+ * it runs, and no lock that a derivation would wait for. SIGPIPE is yours to see to. Does not close `fd`.
+ * BELAY_OK; BELAY_ESYSTEM and errno when a write fails, with part of the profile written; BELAY_EINVAL for a negative
+ * descriptor or a kind that is none; BELAY_ENOMEM; BELAY_EFORK. */
+belay_status belay_profile_write(belay_profile_kind kind, int fd);
+
+/* Looks for uses of contexts that cost more than they need to or leak, and writes to `fd` what it finds, as text: for
+ * each symptom what was seen, in numbers and with the functions that did it; the likely cause; a remedy; and where in
+ * docs/audit.md it is explained. Where it finds nothing it says so in one line. The order is always the same.
+ *
+ * It looks at what is there now, and at what was sampled: switch sampling on at the start (one in 64 will do), or most
+ * symptoms stay unseen. With BELAY_AUDIT=1 in the environment sampling is on from the first derivation on (at one in
+ * 64, if BELAY_PROFILE_RATE does not say otherwise), and when the process ends by exit() or by returning from main an
+ * audit is written to standard error.
+ *
+ * It gives advice, not verdicts: what it takes for waste may be what the program is about. Never changes anything. As
+ * for belay_profile_write in all else: what it reads, blocking, memory, threads, and what it answers. It looks at each
+ * cell of the arena once. */
+belay_status belay_audit_write(int fd);
 
 /* ---------------------------------------------------------------------------------------------------------------
  * 16. Helpers

@@ -72,5 +72,5 @@ cmake_build() {
 # The functions that belay.h declares, one a line; those defined in it are not among them.
 declared_functions() {
     gcc -E -P -x c include/belay.h | tr '\n' ' ' | sed 's/static inline [^{]*{[^}]*}/ /g' |
-        grep -oE '\bbelay_[a-z_]+ ?\(' | grep -oE 'belay_[a-z_]+' | sort -u
+        grep -oE '\bbelay_[a-z_]+ ?\([^*]' | grep -oE 'belay_[a-z_]+' | sort -u
 }

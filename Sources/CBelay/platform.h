@@ -271,4 +271,21 @@ BELAYCORE_HIDDEN int belaycore_signal_watch_fork(void);
 BELAYCORE_HIDDEN int belaycore_signal_install(int number);
 BELAYCORE_HIDDEN void belaycore_signal_restore(int number);
 
+/* Profiles (profile.c). Storage of the sampler; the words that every derivation reads stand at its start. */
+#define BELAYCORE_SAMPLER_BYTES 128
+extern BELAYCORE_HIDDEN unsigned char belaycore_sampler_storage[BELAYCORE_SAMPLER_BYTES];
+static inline void *belaycore_sampler(void) { return belaycore_sampler_storage; }
+/* The call stack, innermost first: return addresses, at most `most`. May allocate when it is first called. */
+BELAYCORE_HIDDEN int32_t belaycore_stack(void **frames, int32_t most);
+/* Writes some of it, waiting where the descriptor does not block: how much, or -1 and errno. */
+BELAYCORE_HIDDEN ssize_t belaycore_write_some(int32_t fd, const void *bytes, size_t count);
+/* A whole file as memory, read only; NULL if it is none. belaycore_unmap gives it back. */
+BELAYCORE_HIDDEN void *belaycore_map_file(const char *path, size_t *bytes);
+/* A file of /proc, which has no size: reads up to `room` bytes of it, and says how many; 0 if it cannot be read. */
+BELAYCORE_HIDDEN size_t belaycore_read_file(const char *path, void *bytes, size_t room);
+static inline int64_t belaycore_wall_clock(void) { return belaycore_nanoseconds(CLOCK_REALTIME); }
+static inline const char *belaycore_environment(const char *name) { return getenv(name); }
+BELAYCORE_HIDDEN void belaycore_watch_exit(void);
+BELAYCORE_HIDDEN void belaycore_process_ends(void); /* the core's, called at exit */
+
 #endif

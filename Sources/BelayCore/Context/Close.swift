@@ -45,7 +45,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         pointee.state.store(state.closed(handle.generation), ordering: .releasing)
         // StoreStore: a reader that finds recycled words must find the handle stale.
         atomicMemoryFence(ordering: .releasing)
-        if holdsNothing(kind: handle.kind) {
+        if !state.has(State.sampled) && holdsNothing(kind: handle.kind) {
             // What `recycle` does for a node that holds nothing.
             let parent = node(pointee.parent.get())
             giveCell(
@@ -122,6 +122,7 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// What the winning close does: cancel, make the handle stale, give up the owner's reference.
     private func end(generation: UInt64) {
+        if state.has(State.sampled) { Birth.noteClose(of: self, isLive: knownEnd.reason == .closed) }
         endWhateverItIs()
         makeStale(generation: generation)
         if state.has(State.watches) { Signals.unwatch(self) }

@@ -164,6 +164,7 @@ enum Limit {
     _ cell: NodePointer, index: UInt32, generation: UInt64, kind: UInt64, rest: UInt64, as birth: Counter
 ) -> belay_ctx {
     Counter.addKnown(birth)
+    let rest = Sampler.mark(cell, index: index, kind: kind, rest: rest)
     // Release: whoever acquires a reference has seen the node whole; partner in `acquire`.
     cell.pointee.references.store(References.word(generation: generation, count: 1), ordering: .releasing)
     // Release: partner of the acquire in `find`.

@@ -63,6 +63,12 @@ enum Setup {
     /// True when the runtime is ready. Cheap only when it is; call it where a look-up failed.
     @inline(never) static func run() -> Bool {
         if isDone() { return true }
+        guard runAlone() else { return false }
+        Sampler.configure()
+        return true
+    }
+
+    private static func runAlone() -> Bool {
         let globals = Globals.pointer
         globals.pointee.setupLock.lock()
         defer { globals.pointee.setupLock.unlock() }

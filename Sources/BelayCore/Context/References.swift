@@ -67,6 +67,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         let parent = pointee.parent.get()
         let state = State(pointee.state.get())
         let shape = state.shape
+        if state.has(State.sampled) { Birth.noteRecycling(of: self) }
         if shape == Kind.scope {
             freeRecord(pointee.cause.get())
             freeRecord(pointee.timeoutCause.get())

@@ -11,7 +11,8 @@ import CBelay
 /// | 26 | linked | the first merge that hangs on it, under the listen lock, before the verdict is looked at | — |
 /// | 25 | asks | birth, of a foreign parent: whoever settles it asks its owner | — |
 /// | 24 | moved | the first move of the deadline, before the deadline changes | — |
-/// | 23–20 | shape | set at birth: the kind once more, which outlives the close | — |
+/// | 23 | sampled | birth, if the sampler picked it: `Birth.of(index)` is its own | — |
+/// | 22–20 | shape | set at birth: the kind once more, which outlives the close | — |
 /// | 19–12 | runtime | set at birth | — |
 /// | 11–8 | run | set at birth: how many unattached scopes were above, itself included | — |
 /// | 7 | watches | `belay_notify_signals`, before it gives the handle out | — |
@@ -38,6 +39,7 @@ struct State {
     static let timed: UInt64 = 1 << 5
     static let armed: UInt64 = 1 << 6
     static let watches: UInt64 = 1 << 7
+    static let sampled: UInt64 = 1 << 23
     static let moved: UInt64 = 1 << 24
     static let asks: UInt64 = 1 << 25
     static let linked: UInt64 = 1 << 26
@@ -57,7 +59,7 @@ struct State {
     @inline(__always) var generation: UInt64 { word >> Handle.generationShift }
     /// The number of the runtime it belongs to.
     @inline(__always) var runtime: UInt32 { UInt32(truncatingIfNeeded: word >> State.runtimeShift) & 255 }
-    @inline(__always) var shape: UInt64 { word >> State.shapeShift & 15 }
+    @inline(__always) var shape: UInt64 { word >> State.shapeShift & 7 }
 
     @inline(__always) static func birth(generation: UInt64, kind: UInt64, rest: UInt64) -> UInt64 {
         generation << Handle.generationShift | kind << Handle.kindShift | kind << State.shapeShift | rest

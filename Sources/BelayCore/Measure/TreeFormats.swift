@@ -42,7 +42,7 @@ extension UnsafeMutablePointer where Pointee == TreeEntry {
     }
 
     fileprivate func age(_ index: UInt32) -> Int64? {
-        Sample.of(index).map { max(Clock.now - $0.born, 0) }
+        Birth.instant(of: index).map { max(Clock.now - $0, 0) }
     }
 }
 

@@ -73,7 +73,9 @@ struct Globals: ~Copyable {
         case .inner: foreignInner.wrappingAdd(change, ordering: .relaxed)
         case .callback: foreignCallback.wrappingAdd(change, ordering: .relaxed)
         case .descriptor: foreignDescriptor.wrappingAdd(change, ordering: .relaxed)
-        case .polled: foreignPolled.wrappingAdd(change, ordering: .relaxed)
+        case .polled:
+            foreignPolled.wrappingAdd(change, ordering: .relaxed)
+            if change == 1 { Sampler.pointer.pointee.polledEver.wrappingAdd(1, ordering: .relaxed) }
         }
     }
 

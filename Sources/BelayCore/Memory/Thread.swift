@@ -21,6 +21,11 @@ struct Thread: ~Copyable {
     let poolMagazines = Atomic<UInt>(0)
     /// How often it met others at a reference count.
     private var meetings: UInt32 = 0
+    /// How many births there are to the next that is sampled, the rate that this was drawn for, and what it was drawn
+    /// with. See `Sampler`.
+    var untilSample: UInt64 = 0
+    var sampleEvery: UInt32 = 0
+    var sampleRandom: UInt64 = 0
     /// The next of all records (for sums), and of those that no thread has (for reuse; under `Globals.threadLock`).
     private let nextRecord: UInt
     private let nextIdle = Atomic<UInt>(0)

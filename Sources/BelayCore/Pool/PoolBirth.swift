@@ -76,6 +76,9 @@ extension Pool {
         pool.pointee.drop.set(address(unsafeBitCast(desc.drop, to: UnsafeRawPointer?.self)))
         pool.pointee.owner.set(address(UnsafeRawPointer(desc.`self`)))
         pool.pointee.itemBytes.set(UInt64(desc.item_size))
+        if desc.item_size < Audit.smallItem {
+            Sampler.pointer.pointee.smallPoolsEver.wrappingAdd(1, ordering: .relaxed)
+        }
         pool.pointee.cap.set(desc.cap == 0 ? .max : UInt64(UInt(bitPattern: desc.cap)))
         pool.pointee.room.set(PoolMagazine.room(itemBytes: layout.block))
         pool.pointee.lead.set(UInt64(layout.lead))

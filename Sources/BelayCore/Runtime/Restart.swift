@@ -21,6 +21,7 @@ private enum Restart {
         Thread.startOver()
         Pool.startOver()
         Signals.startOver()
+        Sampler.startOver()
         var used: UInt64 = 0
         for index in 0..<Region.count {
             let region = Region.region(index)
