@@ -783,12 +783,13 @@ belay_ctx belay_runtime_background(belay_runtime runtime);
  * can be made under the root; callbacks on those ends are handed out; timers that are pending run at once, each one
  * more time, so that what hangs on their arguments is not lost; then the call waits, at most `timeout`, until all
  * callbacks have returned, and for the runtime's threads to leave. Then the handle is stale: BELAY_OK. In a manual
- * runtime the callbacks run inside this call. BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing
- * new, and you call again to go on waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE,
- * BELAY_EINVAL (a handle that is none). Contexts remain yours to close; they read as done. What is under a
- * belay_without_cancel context stays live, and can be asked and cancelled, but no timer or deadline is pushed to its
- * listeners any more; its later callbacks run on the default runtime, and timers cannot be added (BELAY_ESTALE). A
- * virtual clock stands still for ever: there a wait with a timeout is BELAY_TIMEOUT at once. */
+ * runtime the callbacks run inside this call. It does not wait for inline callbacks (belay_on_done) that run on threads
+ * of yours. BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing new, and you call again to go on
+ * waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE, BELAY_EINVAL (a handle that is
+ * none). Contexts remain yours to close; they read as done. What is under a belay_without_cancel context stays live,
+ * and can be asked and cancelled, but no timer or deadline is pushed to its listeners any more; its later callbacks run
+ * on the default runtime, and timers cannot be added (BELAY_ESTALE). A virtual clock stands still for ever: there a
+ * wait with a timeout is BELAY_TIMEOUT at once. */
 belay_status belay_runtime_free(belay_runtime runtime, belay_duration timeout);
 
 /* Makes Belay usable again in the child of a fork, for the only thread there is: call it before you start others. Every
