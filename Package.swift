@@ -21,7 +21,8 @@ let package = Package(
             name: "CBelay",
             path: ".",
             exclude: [
-                ".ci", "Benchmarks", "Examples", "Sources/Belay", "Sources/BelayCore", "Sources/BelayMetrics", "Tests", "Tools",
+                ".ci", "Benchmarks", "Examples", "Sources/Belay", "Sources/BelayCore", "Sources/BelayMetrics", "Tests",
+                "Tools",
                 "cexamples", "cmake", "scripts", "CMakeLists.txt", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md",
                 "LICENSE", "README.md", "docs",
             ],
