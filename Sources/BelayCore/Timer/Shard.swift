@@ -57,7 +57,11 @@ struct Shard: ~Copyable {
 
     /// Zeroed storage says "look at instant 0"; an empty shard says never. Once, before the first timer.
     static func prepareAll(_ runtime: UInt32) {
-        for number in numbers(of: runtime) { at(number).pointee.wake.store(Clock.never, ordering: .relaxed) }
+        let ordered: UInt64 = Runtime.at(runtime).pointee.isVirtual ? .max : 0
+        for number in numbers(of: runtime) {
+            at(number).pointee.wake.store(Clock.never, ordering: .relaxed)
+            wheel(number).header.pointee.ordered = ordered
+        }
     }
 
     /// As new: the runtime's storage is about to be used again.

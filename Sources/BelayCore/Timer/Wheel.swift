@@ -64,6 +64,9 @@ struct Wheel {
         /// A bit for each level that has an occupied slot, and for each level a bit for each such slot.
         var levels: UInt64
         var occupied: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
+        /// All ones where a slot has one list only, so that the order of timers that are due together depends on nothing but
+        /// the order in which they were added: for virtual clocks.
+        var ordered: UInt64
 
         static let occupiedOffset = 16
     }
@@ -84,8 +87,8 @@ struct Wheel {
     static let listsPerSlot = 8
 
     /// Neighbours in memory share a list, so that what was added in order is also walked in order.
-    @inline(__always) static func list(_ index: UInt32) -> Int {
-        Int(truncatingIfNeeded: index / 8) & (listsPerSlot - 1)
+    @inline(__always) func list(_ index: UInt32) -> Int {
+        Int(truncatingIfNeeded: UInt64(index / 8) & UInt64(Wheel.listsPerSlot - 1) & ~header.pointee.ordered)
     }
 
     let header: UnsafeMutablePointer<Header>
@@ -124,7 +127,7 @@ struct Wheel {
         let number = level &* Wheel.slotsPerLevel &+ digit
         let slot = slot(number)
         let entry = space.entry(index)
-        let list = Wheel.list(index)
+        let list = self.list(index)
         let head = head(slot, list)
         let next = head.pointee
         if next != 0 {
@@ -160,7 +163,7 @@ struct Wheel {
             space.entry(previous).pointee.next.set(next)
         } else {
             let number = Int(entry.pointee.place.get()) &- 1
-            let list = Wheel.list(index)
+            let list = self.list(index)
             head(slot(number), list).pointee = next
             if next == 0 {
                 slot(number).pointee.lists &= ~(1 << UInt64(list))

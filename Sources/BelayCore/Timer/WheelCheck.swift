@@ -31,7 +31,7 @@ extension Wheel {
             let entry = space.entry(index)
             let expiry = entry.pointee.expiry.get()
             let tick = max(Wheel.tick(of: expiry), header.pointee.tick)
-            if Wheel.list(index) != list { return "an entry is in another list than its own" }
+            if self.list(index) != list { return "an entry is in another list than its own" }
             if entry.pointee.place.get() != UInt16(number + 1) { return "an entry's place is wrong" }
             if entry.pointee.previous.get() != previous { return "a link back is wrong" }
             if tick >> shift & 63 != UInt64(digit) { return "an entry is in another slot than its digit's" }
