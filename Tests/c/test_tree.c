@@ -319,7 +319,7 @@ static void dot(void) {
 }
 
 static void deep_and_wide(void) {
-    long depth = check_scaled(30000);
+    long depth = check_scaled(4000);
     belay_ctx *chain = calloc((size_t)depth, sizeof *chain);
     for (long i = 0; i < depth; i++) chain[i] = belay_with_cancel(i == 0 ? background : chain[i - 1]);
     struct text text = json(background);
@@ -434,7 +434,7 @@ static void write_meanwhile(void) {
     atomic_store(&stop, false);
     for (int i = 0; i < 8; i++) check_start(&threads[i], churn, &parent);
     static char text[BELAY_PROMETHEUS_SIZE];
-    for (long turn = check_scaled(400); turn > 0; turn--) {
+    for (long turn = check_scaled(100); turn > 0; turn--) {
         struct text tree = json(turn % 2 == 0 ? parent : background);
         // Each stands below one that came before.
         for (const char *at = tree.bytes; (at = strstr(at, "\"parent\":\"")) != NULL; at += 30) {
