@@ -6,6 +6,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+// The thread sanitizer ends a child of several threads that starts one itself, unless it is told not to.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "die_after_fork=0"; }
+#endif
+#endif
+
 static belay_ctx ctx, child_ctx;
 static belay_reg reg;
 static belay_timer timer;
