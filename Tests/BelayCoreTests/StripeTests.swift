@@ -22,9 +22,9 @@ extension LiveCountTests {
                 for _ in 0..<20 {
                     let (ctx, _) = striped()
                     onThreads(threads) { _ in
-                        for _ in 0..<500 { #expect(belay_close(belay_with_cancel(ctx)) == BELAY_OK) }
+                        for _ in 0..<500 { expect(belay_close(belay_with_cancel(ctx)) == BELAY_OK) }
                     }
-                    #expect(belay_close(ctx) == BELAY_OK)
+                    expect(belay_close(ctx) == BELAY_OK)
                 }
             }
         }
@@ -36,13 +36,13 @@ extension LiveCountTests {
                     let (ctx, _) = striped()
                     onThreads(threads + 1) { number in
                         if number == 0 {
-                            #expect(belay_close(ctx) == BELAY_OK)
+                            expect(belay_close(ctx) == BELAY_OK)
                             return
                         }
                         for _ in 0..<100 {
                             let child = belay_with_cancel(ctx)
-                            if child.bits == 0 { #expect(belay_last_status() == BELAY_ESTALE) }
-                            if child.bits != 0 { #expect(belay_close(child) == BELAY_OK) }
+                            if child.bits == 0 { expect(belay_last_status() == BELAY_ESTALE) }
+                            if child.bits != 0 { expect(belay_close(child) == BELAY_OK) }
                         }
                     }
                 }
@@ -59,12 +59,12 @@ extension LiveCountTests {
                         children.with { $0.append(child) }
                     }
                 }
-                #expect(belay_close(ctx) == BELAY_OK)
+                expect(belay_close(ctx) == BELAY_OK)
                 onThreads(8) { number in
                     let all = children.with { $0 }
                     for position in stride(from: number, to: all.count, by: 8) {
-                        #expect(belay_is_done(all[position]))
-                        #expect(belay_close(all[position]) == BELAY_OK)
+                        expect(belay_is_done(all[position]))
+                        expect(belay_close(all[position]) == BELAY_OK)
                     }
                 }
             }

@@ -20,6 +20,13 @@ func expectNoLeak(_ location: SourceLocation = #_sourceLocation, _ body: () -> V
     }
 }
 
+/// `#expect` for inner loops: under the thread sanitizer the macro would take most of a test's time.
+@inline(__always) func expect(
+    _ holds: Bool, _ comment: @autoclosure () -> Comment? = nil, _ location: SourceLocation = #_sourceLocation
+) {
+    if !holds { Issue.record(comment(), sourceLocation: location) }
+}
+
 /// Runs `body` on `count` threads of its own at once, and waits for all.
 func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
     final class Start: Sendable {

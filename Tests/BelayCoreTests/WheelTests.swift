@@ -55,15 +55,15 @@ private final class Model {
             var seen = 0
             var index = first
             while index != 0 {
-                #expect(fired.insert(index).inserted)
+                expect(fired.insert(index).inserted)
                 seen += 1
                 index = wheel.space.entry(index).pointee.next.get()
             }
-            #expect(seen == count)
+            expect(seen == count)
             if count < most { break }
         }
         let due = Set(pending.filter { $0.value <= instant }.keys)
-        #expect(fired == due)
+        expect(fired == due)
         for index in fired {
             pending[index] = nil
             free.append(index)
@@ -73,13 +73,13 @@ private final class Model {
 
     func check() {
         let fault = wheel.check()
-        #expect(fault == nil, "\(fault.map { "\($0)" } ?? "")")
+        expect(fault == nil, "\(fault.map { "\($0)" } ?? "")")
         guard let earliest = pending.values.min() else {
-            #expect(wheel.wake == .max)
+            expect(wheel.wake == .max)
             return
         }
         // Never too late: at most to the end of the earliest timer's tick.
-        #expect(wheel.wake <= max(earliest, now) | ((1 << Wheel.tickShift) - 1))
+        expect(wheel.wake <= max(earliest, now) | ((1 << Wheel.tickShift) - 1))
     }
 }
 

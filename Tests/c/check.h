@@ -54,6 +54,21 @@ static inline long check_scaled(long count) {
     return scaled < 1 ? 1 : (long)scaled;
 }
 
+// Whether this program is built with a sanitizer that follows each access.
+static inline bool check_is_sanitized(void) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    return true;
+#else
+    return false;
+#endif
+#else
+    return false;
+#endif
+}
+
 static inline uint64_t check_metric(const char *name) {
     belay_sample sample = {.name = name, .value = 0, .status = BELAY_EINVAL};
     CHECK_IS(belay_metrics_read(&sample, 1), BELAY_OK);

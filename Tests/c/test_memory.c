@@ -10,20 +10,6 @@
 enum { MOST = 2000000 };
 static belay_ctx ctxs[MOST];
 
-static bool sanitized(void) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-    return true;
-#else
-    return false;
-#endif
-#else
-    return false;
-#endif
-}
-
 // Derives until that fails; returns how many there are.
 static long fill(void) {
     long made = 0;
@@ -211,7 +197,7 @@ static void in_a_small_address_space(void) {
 }
 static void small_address_spaces(void) {
     static const char *const sizes[] = {"40", "80", "200"};
-    if (sanitized() || getenv("BELAY_TEST_SCALE")) return; // their tools need much address space themselves
+    if (check_is_sanitized() || getenv("BELAY_TEST_SCALE")) return; // their tools need much address space themselves
     for (int i = 0; i < 3; i++) {
         char command[200];
         snprintf(command, sizeof command, "BELAY_TEST_SMALL='%s MB' /proc/%ld/exe", sizes[i], (long)getpid());

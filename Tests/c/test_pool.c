@@ -521,7 +521,7 @@ static void owners_and_thieves_keep_apart(void) {
     shared_pool = new_pool(&counts, 0, 0);
     atomic_store(&enough, false);
     for (int i = 0; i < 3; i++) check_start(&owners[i], take_and_give, NULL);
-    for (long i = check_scaled(100000); i > 0; i--) CHECK_IS(belay_pool_trim(shared_pool), BELAY_OK);
+    for (long i = check_scaled(30000); i > 0; i--) CHECK_IS(belay_pool_trim(shared_pool), BELAY_OK);
     atomic_store(&enough, true);
     for (int i = 0; i < 3; i++) check_join(&owners[i]);
     free_pool(shared_pool);
