@@ -18,10 +18,13 @@ if(NOT _belay_swift)
   message(FATAL_ERROR "No Swift files in ${PROJECT_SOURCE_DIR}/Sources/BelayCore: is the checkout complete?")
 endif()
 
+# For size: most of the core is cold, and what is hot says itself what is to be inlined. It takes a fifth less than with
+# -O, and the hot operations take 1 to 5 % more instructions. Sections by function let a program's own linker leave out
+# what it does not use (--gc-sections).
 set(_belay_swift_flags
   -enable-experimental-feature Embedded -wmo -parse-as-library -swift-version 6
-  -enforce-exclusivity=unchecked
-  $<IF:$<CONFIG:Debug>,-Onone,$<IF:$<CONFIG:MinSizeRel>,-Osize,-O>> -g
+  -enforce-exclusivity=unchecked -Xfrontend -function-sections
+  $<IF:$<CONFIG:Debug>,-Onone,-Osize> -g
   -module-name BelayCore -I "${PROJECT_SOURCE_DIR}/include"
   -module-cache-path "${CMAKE_CURRENT_BINARY_DIR}/swift-modules"
   $<$<NOT:$<BOOL:${BELAY_COUNTERS}>>:-DBELAY_NO_COUNTERS>
