@@ -21,12 +21,12 @@ struct LiteNode: ~Copyable {
     let values: Atomic<UInt32>
     let clock: Atomic<UInt32>
     let listen: Atomic<UInt32>
+    /// What waiters sleep on; see `Listen.markSleeper`.
+    let sleep: Atomic<UInt32>
     /// Why it was cancelled, claimed by the first cancel that brings a cause; at the place where `Node` has it.
     let cause: Atomic<UInt32>
     /// A copy of its parent's cause; at the place of `timeoutCause`.
     let inheritedCause: Atomic<UInt32>
-    /// What waiters sleep on; see `Listen.markSleeper`.
-    let sleep: Atomic<UInt32>
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
