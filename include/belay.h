@@ -960,12 +960,16 @@ typedef enum belay_profile_kind {
 } belay_profile_kind;
 
 /* Writes a profile to a descriptor, in the format of pprof (uncompressed), for
- *     go tool pprof -top profile       go tool pprof -http=: profile       go tool pprof -tagfocus reason=deadline …
- * Functions are named from the symbol tables of the program and its libraries; pprof adds lines where there is debug
- * information. A profile without samples is valid, too. Other threads may derive and close meanwhile: each context is
- * counted or not, but the sum is of no single moment. Blocks for as long as a write to the descriptor does; one that
- * does not block is waited for. Reads /proc/self/maps and the files named there; uses some hundred KiB of memory while
- * it runs, and no lock that a derivation would wait for. SIGPIPE is yours to see to. Does not close `fd`.
+ *     go tool pprof -top profile         go tool pprof -list function profile
+ *     go tool pprof -top -lines profile  go tool pprof -http=: profile   go tool pprof -tagfocus reason=deadline …
+ * Functions are named from the symbol tables of the program and its libraries, and files and lines from their line
+ * tables (gcc -g; DWARF 2 to 5, not compressed), so it can be read where they are not. A line of a function that was
+ * inlined is under the name of the one around it; Belay's own functions have no lines. Without line tables there are
+ * names alone, and without symbols addresses and build ids. A profile without samples is valid, too. Other threads
+ * may derive and close meanwhile: each context is counted or not, but the sum is of no single moment. Blocks for as
+ * long as a write to the descriptor does; one that does not block is waited for. Reads /proc/self/maps and the files
+ * named there; uses some hundred KiB of memory while it runs, and no lock that a derivation would wait for. SIGPIPE
+ * is yours to see to. Does not close `fd`.
  * BELAY_OK; BELAY_ESYSTEM and errno when a write fails, with part of the profile written; BELAY_EINVAL for a negative
  * descriptor or a kind that is none; BELAY_ENOMEM; BELAY_EFORK. */
 belay_status belay_profile_write(belay_profile_kind kind, int fd);
