@@ -9,7 +9,8 @@ import Synchronization
 /// whose cell serves somebody else by now, does not match any more, and reads as done. The price: with the parent gone
 /// its cause is gone too (a lite that was not asked before says "canceled"), and there are no values.
 ///
-/// Same line and same first words as `Node`, so that look-up, references, close and retain are the same code.
+/// Same line and same first words as `Node`, so that look-up, references, close and retain are the same code. A local
+/// context (Local.swift) is the same record in its caller's memory.
 struct LiteNode: ~Copyable {
     let state: Atomic<UInt64>
     let references: Atomic<UInt64>
@@ -109,8 +110,13 @@ extension Found {
 }
 
 extension UnsafeMutablePointer where Pointee == LiteNode {
-    private var asNode: NodePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Node.self) }
-    private var above: Handle { Handle(bits: pointee.parentHandle.get()) }
+    @inline(__always) var asNode: NodePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Node.self) }
+    @inline(__always) var above: Handle { Handle(bits: pointee.parentHandle.get()) }
+
+    /// As `Node.decide`; the end of a local, which has no shape, is not counted, as its birth was not.
+    private func decide(_ verdict: Verdict, as reason: Counter? = nil) {
+        if asNode.swapIn(verdict) && asNode.state.shape != Kind.none { Counter.add(reason ?? verdict.reason) }
+    }
 
     /// Takes a verdict from its own deadline or its parent, whichever came first. The caller keeps the node.
     func settle() -> State {
@@ -119,21 +125,23 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
         let status = above.status()
         if status == BELAY_OK {
-            if isPast { asNode.decide(.deadline) }
+            if isPast { decide(.deadline) }
             return asNode.state
         }
         guard let parent = above.pin() else {
-            // Closed: nobody knows any more when. A deadline that has passed is at least a reason of its own.
-            asNode.decide(isPast ? .deadline : .inheritedCanceled)
+            // Closed: nobody knows any more when. A deadline that has passed is at least a reason of its own; but what a
+            // local had for a clock may be that of another runtime by now, which counts only what has a shape.
+            let knowsClock = state.runtime == 0 || state.shape != Kind.none
+            decide(isPast && knowsClock ? .deadline : .inheritedCanceled)
             return asNode.state
         }
         let scope = node(parent.scopeIndex(kind: above.kind))
         let end = scope.state
         if isPast && pointee.deadline.get() <= scope.inheritedEndInstant {
-            asNode.decide(.deadline)
+            decide(.deadline)
         } else {
             inheritCause(scope.cause(end), end.verdict)
-            asNode.decide(end.verdict.inherited)
+            decide(end.verdict.inherited)
         }
         parent.release()
         return asNode.state
@@ -161,7 +169,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
                 if exchanged { record = 0 }
                 verdict = .canceledWithCause
             }
-            asNode.decide(verdict, as: reason)
+            decide(verdict, as: reason)
         }
         freeRecord(record)
         wakeSleepers()

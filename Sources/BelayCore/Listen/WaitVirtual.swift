@@ -52,7 +52,7 @@ enum WaitVirtual {
         }
     }
 
-    private static func hasStopped(_ clock: UInt32) -> Bool {
+    fileprivate static func hasStopped(_ clock: UInt32) -> Bool {
         clock != 0 && Runtime.at(clock).pointee.phase != Runtime.open
     }
 
@@ -79,6 +79,48 @@ enum WaitVirtual {
         var until = Clock.never
         for i in 0..<n where Handle(ctxs[i]).kind == Kind.lite { until = Clock.after(1_000_000) }
         belaycore_futex_wait(address, 0, until)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == LiteNode {
+    /// The same for a local context alone. It keeps its parent's runtime, so one alarm does for both times.
+    func waitVirtually(_ timeout: Int64) -> belay_status {
+        let clock = asNode.state.runtime
+        if Runtime.at(clock).pointee.loop.isMine { return BELAY_EDEADLK }
+        let parent = belay_ctx(bits: above.bits)
+        let end = Clock.after(timeout, in: clock)
+        let first = min(end, pointee.deadline.get())
+        let word = Atomic<UInt32>(0)
+        return withUnsafePointer(to: word) { word in
+            let address = UnsafeMutableRawPointer(mutating: word)
+            return withUnsafeTemporaryAllocation(of: belay_timer.self, capacity: 1) { timers in
+                let alarms = Alarms(timers: timers, address: address)
+                var answer: belay_status?
+                // With the parent or its runtime gone there is nothing to hear of, and the look below says so.
+                let reg = Registration.add(parent, Wait.waker, address, flags: Task.inline | Task.waker)
+                if reg.bits == 0 { answer = failure() }
+                if answer == nil && first != Clock.never && !alarms.add(parent, at: first) { answer = failure() }
+                while answer == nil {
+                    // Before the looks, so that a waker that comes after them is not missed.
+                    word.pointee.store(0, ordering: .sequentiallyConsistent)
+                    let state = settle()
+                    if state.isDone { answer = state.verdict.status }
+                    let isLate = end != Clock.never && (Clock.now(in: clock) >= end || WaitVirtual.hasStopped(clock))
+                    if answer == nil && isLate { answer = BELAY_TIMEOUT }
+                    // Its own cancel wakes only those who sleep on its own word.
+                    if answer == nil { belaycore_futex_wait(address, 0, Clock.after(1_000_000)) }
+                }
+                if reg.bits != 0 { Wait.withdraw(reg) }
+                alarms.withdraw()
+                return answer ?? BELAY_TIMEOUT
+            }
+        }
+    }
+
+    /// Why a callback or an alarm could not be had, unless that is because what it would tell of is known already.
+    private func failure() -> belay_status? {
+        let status = belay_last_status()
+        return status == BELAY_ESTALE ? nil : status
     }
 }
 

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import CBelayPlatform
+import Synchronization
+
+// A local context is a lite one in its caller's own memory: a `LiteNode` without cell, handle and counters. Opening it is
+// a look at the parent and a few stores, closing it one; the rest is what lite contexts do. It has no use for the second
+// word as references: there cancels that are under way count themselves.
+//
+// The state word says whether there is a local context in that memory, and has the verdict of an open one where `State`
+// has it:
+//
+// | bits | open | refused or closed |
+// |---|---|---|
+// | 63–32 | the tag: the address, plus the number of forks | the tag |
+// | 31–28 | `Kind.lite` | 0 |
+// | 22–20 | 0: no shape, counted nowhere | 0 |
+// | 15–8 | (19–12: the runtime) | the status that it reads as |
+// | 5, 2–0 | timed, verdict | 1: done |
+//
+// So zeroes, other bytes, a copy elsewhere, and what a parent process left are not taken for an open one.
+
+@_cdecl("belay_local_open") @implementation
+public func belay_local_open(
+    _ local: UnsafeMutablePointer<belay_local>?, _ parent: belay_ctx, _ timeout: belay_duration
+) -> belay_status {
+    guard let local else { return BELAY_EINVAL }
+    let lite = local.asLite
+    let above = Handle(parent)
+    guard let found = above.find(), above.kind != Kind.lite else { return lite.openElsewhere(above, timeout) }
+    return lite.open(above, timeout, runtime: found.state.runtime)
+}
+
+@_cdecl("belay_local_is_done") @implementation
+public func belay_local_is_done(_ local: UnsafePointer<belay_local>?) -> Bool {
+    guard let local else { return true }
+    return local.asLite.localStatus() != BELAY_OK
+}
+
+@_cdecl("belay_local_err") @implementation
+public func belay_local_err(_ local: UnsafePointer<belay_local>?) -> belay_status {
+    guard let local else { return BELAY_EINVAL }
+    return local.asLite.localStatus()
+}
+
+@_cdecl("belay_local_cause_of") @implementation
+public func belay_local_cause_of(
+    _ local: UnsafePointer<belay_local>?, _ cause: UnsafeMutablePointer<belay_cause>?
+) -> Bool {
+    guard let cause else { return false }
+    let status = belay_local_err(local)
+    if status == BELAY_OK { return false }
+    if let lite = local?.asLite, lite.isOpen(lite.asNode.state) {
+        cause.pointee = lite.cause()
+    } else {
+        cause.pointee = belay_cause(status)
+    }
+    cause.pointee.isSignal = false
+    return true
+}
+
+@_cdecl("belay_local_remaining") @implementation
+public func belay_local_remaining(_ local: UnsafePointer<belay_local>?) -> belay_duration {
+    guard let lite = local?.asLite, lite.localStatus() == BELAY_OK else { return 0 }
+    var deadline = lite.pointee.deadline.get()
+    if let inherited = lite.above.deadline() {
+        deadline = min(deadline, inherited)
+    } else if lite.localStatus() != BELAY_OK {
+        return 0
+    }
+    if deadline == Clock.never { return Clock.never }
+    let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now(in: lite.asNode.state.runtime))
+    return overflow ? Clock.never : max(left, 0)
+}
+
+@_cdecl("belay_local_wait") @implementation
+public func belay_local_wait(_ local: UnsafeMutablePointer<belay_local>?, _ timeout: belay_duration) -> belay_status {
+    guard let lite = local?.asLite else { return BELAY_EINVAL }
+    let status = lite.localStatus()
+    if status != BELAY_OK { return status }
+    if timeout <= 0 { return BELAY_TIMEOUT }
+    let runtime = lite.asNode.state.runtime
+    if runtime != 0 && Runtime.at(runtime).pointee.isVirtual { return lite.waitVirtually(timeout) }
+    return lite.wait(until: Clock.after(timeout))
+}
+
+@_cdecl("belay_local_cancel") @implementation
+public func belay_local_cancel(_ local: UnsafeMutablePointer<belay_local>?) -> belay_status {
+    guard let lite = local?.asLite else { return BELAY_EINVAL }
+    return lite.cancelLocal { 0 }
+}
+
+@_cdecl("belay_local_cancel_cause") @implementation
+public func belay_local_cancel_cause(
+    _ local: UnsafeMutablePointer<belay_local>?, _ code: Int64, _ message: UnsafePointer<CChar>?
+) -> belay_status {
+    guard let lite = local?.asLite else { return BELAY_EINVAL }
+    var hasRecord = true
+    let status = lite.cancelLocal {
+        let record = CauseRecord.make(code: code, message: message)
+        hasRecord = record != 0
+        return record
+    }
+    return hasRecord ? status : BELAY_ENOMEM
+}
+
+@_cdecl("belay_local_close") @implementation
+public func belay_local_close(_ local: UnsafeMutablePointer<belay_local>?) -> belay_status {
+    guard let local else { return BELAY_EINVAL }
+    let lite = local.asLite
+    guard lite.isOpen(lite.asNode.state) else { return lite.absence() }
+    // Acquire: partner of the release in `cancelLocal`.
+    if lite.pointee.references.load(ordering: .acquiring) != 0 { lite.awaitCancels() }
+    if lite.pointee.cause.get() | lite.pointee.inheritedCause.get() != 0 { lite.freeCauses() }
+    lite.pointee.state.set(lite.absent(BELAY_ESTALE))
+    return BELAY_OK
+}
+
+extension UnsafeMutablePointer where Pointee == belay_local {
+    @inline(__always) fileprivate var asLite: UnsafeMutablePointer<LiteNode> {
+        UnsafeMutableRawPointer(self).assumingMemoryBound(to: LiteNode.self)
+    }
+}
+
+extension UnsafePointer where Pointee == belay_local {
+    /// To ask is to settle, which may write; what is open was not declared const.
+    @inline(__always) fileprivate var asLite: UnsafeMutablePointer<LiteNode> {
+        UnsafeMutablePointer<belay_local>(mutating: self).asLite
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == LiteNode {
+    // MARK: the state word
+
+    @inline(__always) private var tag: UInt64 {
+        UInt64(UInt(bitPattern: self) &+ UInt(Globals.pointer.pointee.forks.get())) << Handle.generationShift
+    }
+
+    @inline(__always) fileprivate func isOpen(_ state: State) -> Bool {
+        Handle(bits: tag | Kind.lite << Handle.kindShift).matches(state.word)
+    }
+
+    private static var statusShift: UInt64 { 8 }
+
+    /// The word of no local context, which reads as `status`.
+    @inline(__always) fileprivate func absent(_ status: belay_status) -> UInt64 {
+        tag | UInt64(status.rawValue) << Self.statusShift | Verdict.canceled.bits
+    }
+
+    /// What is to be said of memory where none is open.
+    @inline(never) fileprivate func absence() -> belay_status {
+        if Globals.pointer.pointee.forked { return BELAY_EFORK }
+        let word = asNode.state.word
+        let status = belay_status(rawValue: UInt32(truncatingIfNeeded: word >> Self.statusShift & 255))
+        if word == absent(status) { return status }
+        // Open, but in a parent process.
+        let age = UInt32(truncatingIfNeeded: tag >> Handle.generationShift &- word >> Handle.generationShift)
+        let isOld = Handle(bits: word).kind == Kind.lite && age <= Globals.pointer.pointee.forks.get()
+        return isOld ? BELAY_ESTALE : BELAY_EINVAL
+    }
+
+    // MARK: opening and closing
+
+    @inline(__always) fileprivate func open(_ above: Handle, _ timeout: Int64, runtime: UInt32) -> belay_status {
+        var state = tag | Kind.lite << Handle.kindShift | UInt64(runtime) << State.runtimeShift
+        if timeout == Clock.never {
+            pointee.deadline.set(Clock.never)
+        } else {
+            pointee.deadline.set(Clock.after(timeout, in: runtime))
+            state |= State.timed
+        }
+        pointee.references.set(0)
+        pointee.parentHandle.set(above.bits)
+        pointee.cause.set(0)
+        pointee.inheritedCause.set(0)
+        pointee.sleep.set(0)
+        pointee.state.set(state)
+        return BELAY_OK
+    }
+
+    /// The parent was not found or is lite: a root that is not set up yet, or a refusal.
+    @inline(never) fileprivate func openElsewhere(_ above: Handle, _ timeout: Int64) -> belay_status {
+        let status = above.find() != nil ? BELAY_ELEAF : above.absent()
+        if status == BELAY_OK { return open(above, timeout, runtime: 0) }
+        pointee.state.set(absent(status))
+        return status
+    }
+
+    @inline(never) fileprivate func freeCauses() {
+        freeRecord(pointee.cause.get())
+        freeRecord(pointee.inheritedCause.get())
+    }
+
+    /// Whoever was woken by a cancel may close at once, while that call is still on its way out.
+    @inline(never) fileprivate func awaitCancels() {
+        var turns = 0
+        while pointee.references.load(ordering: .acquiring) != 0 {
+            if turns < 40 { belaycore_pause() } else { belaycore_yield() }
+            turns += 1
+        }
+    }
+
+    // MARK: the rest
+
+    @inline(__always) fileprivate func localStatus() -> belay_status {
+        let state = asNode.state
+        if isOpen(state) && !state.isDone {
+            let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
+            if !isPast && above.status() == BELAY_OK { return BELAY_OK }
+        }
+        return settledLocalStatus()
+    }
+
+    @inline(never) private func settledLocalStatus() -> belay_status {
+        isOpen(asNode.state) ? settle().verdict.status : absence()
+    }
+
+    /// `makeRecord` is called unless it has ended already.
+    @inline(__always) fileprivate func cancelLocal(_ makeRecord: () -> UInt32) -> belay_status {
+        let state = asNode.state
+        guard isOpen(state) else { return absence() }
+        // Before the verdict, so that whoever sees that sees this too.
+        pointee.references.wrappingAdd(1, ordering: .relaxed)
+        cancel(cause: state.isDone ? 0 : makeRecord())
+        // Release: our last touch; partner of the acquire in the close.
+        pointee.references.wrappingSubtract(1, ordering: .releasing)
+        return BELAY_OK
+    }
+}
