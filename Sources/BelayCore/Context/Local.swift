@@ -24,11 +24,12 @@ import Synchronization
 public func belay_local_open(
     _ local: UnsafeMutablePointer<belay_local>?, _ parent: belay_ctx, _ timeout: belay_duration
 ) -> belay_status {
-    guard let local else { return BELAY_EINVAL }
-    let lite = local.asLite
+    guard let lite = local?.asLite else { return BELAY_EINVAL }
     let above = Handle(parent)
     guard let found = above.find(), above.kind != Kind.lite else { return lite.openElsewhere(above, timeout) }
-    return lite.open(above, timeout, runtime: found.state.runtime)
+    let runtime = found.state.word & State.runtimeMask
+    if timeout != Clock.never { return lite.openTimed(above, timeout, runtime) }
+    return lite.open(above, Clock.never, runtime)
 }
 
 @_cdecl("belay_local_is_done") @implementation
@@ -106,14 +107,12 @@ public func belay_local_cancel_cause(
 
 @_cdecl("belay_local_close") @implementation
 public func belay_local_close(_ local: UnsafeMutablePointer<belay_local>?) -> belay_status {
-    guard let local else { return BELAY_EINVAL }
-    let lite = local.asLite
+    guard let lite = local?.asLite else { return BELAY_EINVAL }
     guard lite.isOpen(lite.asNode.state) else { return lite.absence() }
     // Acquire: partner of the release in `cancelLocal`.
-    if lite.pointee.references.load(ordering: .acquiring) != 0 { lite.awaitCancels() }
-    if lite.pointee.cause.get() | lite.pointee.inheritedCause.get() != 0 { lite.freeCauses() }
-    lite.pointee.state.set(lite.absent(BELAY_ESTALE))
-    return BELAY_OK
+    let cancels = lite.pointee.references.load(ordering: .acquiring)
+    if cancels | UInt64(lite.pointee.cause.get() | lite.pointee.inheritedCause.get()) != 0 { return lite.closeSlowly() }
+    return lite.close()
 }
 
 extension UnsafeMutablePointer where Pointee == belay_local {
@@ -161,58 +160,64 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
 
     // MARK: opening and closing
 
-    @inline(__always) fileprivate func open(_ above: Handle, _ timeout: Int64, runtime: UInt32) -> belay_status {
-        var state = tag | Kind.lite << Handle.kindShift | UInt64(runtime) << State.runtimeShift
-        if timeout == Clock.never {
-            pointee.deadline.set(Clock.never)
-        } else {
-            pointee.deadline.set(Clock.after(timeout, in: runtime))
-            state |= State.timed
-        }
+    /// `rest` is what its state word begins with: the runtime, and whether there is a deadline.
+    @inline(__always) fileprivate func open(_ above: Handle, _ deadline: Int64, _ rest: UInt64) -> belay_status {
         pointee.references.set(0)
+        pointee.deadline.set(deadline)
         pointee.parentHandle.set(above.bits)
         pointee.cause.set(0)
         pointee.inheritedCause.set(0)
         pointee.sleep.set(0)
-        pointee.state.set(state)
+        pointee.state.set(tag | Kind.lite << Handle.kindShift | rest)
         return BELAY_OK
+    }
+
+    @inline(never) fileprivate func openTimed(_ above: Handle, _ timeout: Int64, _ runtime: UInt64) -> belay_status {
+        open(above, Clock.after(timeout, in: State(runtime).runtime), runtime | State.timed)
     }
 
     /// The parent was not found or is lite: a root that is not set up yet, or a refusal.
     @inline(never) fileprivate func openElsewhere(_ above: Handle, _ timeout: Int64) -> belay_status {
         let status = above.find() != nil ? BELAY_ELEAF : above.absent()
-        if status == BELAY_OK { return open(above, timeout, runtime: 0) }
+        if status == BELAY_OK { return openTimed(above, timeout, 0) }
         pointee.state.set(absent(status))
         return status
     }
 
-    @inline(never) fileprivate func freeCauses() {
-        freeRecord(pointee.cause.get())
-        freeRecord(pointee.inheritedCause.get())
+    @inline(__always) fileprivate func close() -> belay_status {
+        pointee.state.set(absent(BELAY_ESTALE))
+        return BELAY_OK
     }
 
-    /// Whoever was woken by a cancel may close at once, while that call is still on its way out.
-    @inline(never) fileprivate func awaitCancels() {
+    /// Gives causes back, once nobody writes any more: whoever was woken by a cancel may close at once, while that call is
+    /// still on its way out.
+    @inline(never) fileprivate func closeSlowly() -> belay_status {
         var turns = 0
         while pointee.references.load(ordering: .acquiring) != 0 {
             if turns < 40 { belaycore_pause() } else { belaycore_yield() }
             turns += 1
         }
+        freeRecord(pointee.cause.get())
+        freeRecord(pointee.inheritedCause.get())
+        return close()
     }
 
     // MARK: the rest
 
+    /// Where its own state word and its parent's decide, the looks at these two are all.
     @inline(__always) fileprivate func localStatus() -> belay_status {
         let state = asNode.state
-        if isOpen(state) && !state.isDone {
-            let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
-            if !isPast && above.status() == BELAY_OK { return BELAY_OK }
-        }
-        return settledLocalStatus()
+        if isOpen(state) && !state.has(State.verdictMask | State.timed) && above.isPlainlyLive { return BELAY_OK }
+        return localStatusFarther()
     }
 
-    @inline(never) private func settledLocalStatus() -> belay_status {
-        isOpen(asNode.state) ? settle().verdict.status : absence()
+    /// The rest: the clock, parents of other kinds, ends.
+    @inline(never) private func localStatusFarther() -> belay_status {
+        let state = asNode.state
+        if !isOpen(state) { return absence() }
+        if state.isDone { return state.verdict.status }
+        let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
+        return !isPast && above.status() == BELAY_OK ? BELAY_OK : settle().verdict.status
     }
 
     /// `makeRecord` is called unless it has ended already.
@@ -225,5 +230,14 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         // Release: our last touch; partner of the acquire in the close.
         pointee.references.wrappingSubtract(1, ordering: .releasing)
         return BELAY_OK
+    }
+}
+
+extension Handle {
+    /// Whether it is that of a scope whose state word alone says that it is live.
+    @inline(__always) fileprivate var isPlainlyLive: Bool {
+        guard let found = find() else { return false }
+        return kind == Kind.scope
+            && !found.state.has(State.verdictMask | State.pulls | State.timed | State.asks)
     }
 }
