@@ -22,7 +22,7 @@ static bool after(belay_ctx batch) {
 
 static belay_ctx batch;
 
-static void open_batch(void) { batch = belay_with_cancel(belay_background()); }
+static void open_batch(void) { batch = belay_with_timeout(belay_background(), BELAY_SEC(3600)); }
 static void close_batch(void) { belay_close(batch); }
 static inline void request(bool side(belay_ctx)) { bench_check(side(batch), "an item gave up"); }
 

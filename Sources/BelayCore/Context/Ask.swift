@@ -14,7 +14,7 @@ extension Handle {
     }
 
     /// The rest: the clock, scopes above, other kinds of context.
-    @inline(never) private func statusFarther(_ found: Found) -> belay_status {
+    @inline(never) func statusFarther(_ found: Found) -> belay_status {
         if kind == Kind.lite { return found.liteStatus(self) }
         if isImmortal { return BELAY_OK }
         var state = found.state

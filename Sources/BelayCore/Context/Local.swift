@@ -34,14 +34,14 @@ public func belay_local_open(
 
 @_cdecl("belay_local_is_done") @implementation
 public func belay_local_is_done(_ local: UnsafePointer<belay_local>?) -> Bool {
-    guard let local else { return true }
-    return local.asLite.localStatus() != BELAY_OK
+    guard let lite = local?.asLite else { return true }
+    return lite.look(live: false, under: { lite.isDone(under: $0) }, elsewhere: { lite.isDoneElsewhere() })
 }
 
 @_cdecl("belay_local_err") @implementation
 public func belay_local_err(_ local: UnsafePointer<belay_local>?) -> belay_status {
-    guard let local else { return BELAY_EINVAL }
-    return local.asLite.localStatus()
+    guard let lite = local?.asLite else { return BELAY_EINVAL }
+    return lite.localStatus()
 }
 
 @_cdecl("belay_local_cause_of") @implementation
@@ -110,9 +110,8 @@ public func belay_local_close(_ local: UnsafeMutablePointer<belay_local>?) -> be
     guard let lite = local?.asLite else { return BELAY_EINVAL }
     guard lite.isOpen(lite.asNode.state) else { return lite.absence() }
     // Acquire: partner of the release in `cancelLocal`.
-    let cancels = lite.pointee.references.load(ordering: .acquiring)
-    if cancels | UInt64(lite.pointee.cause.get() | lite.pointee.inheritedCause.get()) != 0 { return lite.closeSlowly() }
-    return lite.close()
+    let isQuiet = lite.pointee.references.load(ordering: .acquiring) == 0
+    return isQuiet && lite.asNode.holdsNothing ? lite.close() : lite.closeSlowly()
 }
 
 extension UnsafeMutablePointer where Pointee == belay_local {
@@ -135,8 +134,9 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         UInt64(UInt(bitPattern: self) &+ UInt(Globals.pointer.pointee.forks.get())) << Handle.generationShift
     }
 
-    @inline(__always) fileprivate func isOpen(_ state: State) -> Bool {
-        Handle(bits: tag | Kind.lite << Handle.kindShift).matches(state.word)
+    /// Whether that is the word of an open one; of one that has none of these bits.
+    @inline(__always) fileprivate func isOpen(_ state: State, without bits: UInt64 = 0) -> Bool {
+        (state.word ^ (tag | Kind.lite << Handle.kindShift)) & (~0 << Handle.kindShift | bits) == 0
     }
 
     private static var statusShift: UInt64 { 8 }
@@ -204,15 +204,35 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
 
     // MARK: the rest
 
-    /// Where its own state word and its parent's decide, the looks at these two are all.
     @inline(__always) fileprivate func localStatus() -> belay_status {
-        let state = asNode.state
-        if isOpen(state) && !state.has(State.verdictMask | State.timed) && above.isPlainlyLive { return BELAY_OK }
-        return localStatusFarther()
+        look(live: BELAY_OK, under: { localStatus(under: $0) }, elsewhere: { localStatusElsewhere() })
     }
 
-    /// The rest: the clock, parents of other kinds, ends.
-    @inline(never) private func localStatusFarther() -> belay_status {
+    /// Where its own state word and its parent's say that it is live, the looks at these two are all. What else there is
+    /// to do comes last, so that it is a jump and the looks need no stack.
+    @inline(__always) fileprivate func look<Answer>(
+        live: Answer, under: (Found) -> Answer, elsewhere: () -> Answer
+    ) -> Answer {
+        let state = asNode.state
+        if !isOpen(state, without: State.verdictMask) { return elsewhere() }
+        let above = above
+        guard above.kind == Kind.scope, let parent = above.find() else { return elsewhere() }
+        let more = parent.state.word & (State.verdictMask | State.pulls | State.timed | State.asks)
+        return more | state.word & State.timed != 0 ? under(parent) : live
+    }
+
+    @inline(never) fileprivate func isDone(under parent: Found) -> Bool { localStatus(under: parent) != BELAY_OK }
+    @inline(never) fileprivate func isDoneElsewhere() -> Bool { localStatusElsewhere() != BELAY_OK }
+
+    /// The clock, and scopes above the parent.
+    @inline(never) private func localStatus(under parent: Found) -> belay_status {
+        let state = asNode.state
+        let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
+        return !isPast && above.statusFarther(parent) == BELAY_OK ? BELAY_OK : settle().verdict.status
+    }
+
+    /// Not open, ended, or under a parent of another kind or none.
+    @inline(never) private func localStatusElsewhere() -> belay_status {
         let state = asNode.state
         if !isOpen(state) { return absence() }
         if state.isDone { return state.verdict.status }
@@ -230,14 +250,5 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         // Release: our last touch; partner of the acquire in the close.
         pointee.references.wrappingSubtract(1, ordering: .releasing)
         return BELAY_OK
-    }
-}
-
-extension Handle {
-    /// Whether it is that of a scope whose state word alone says that it is live.
-    @inline(__always) fileprivate var isPlainlyLive: Bool {
-        guard let found = find() else { return false }
-        return kind == Kind.scope
-            && !found.state.has(State.verdictMask | State.pulls | State.timed | State.asks)
     }
 }
