@@ -34,6 +34,13 @@ extension UnsafeMutablePointer where Pointee == Node {
     @inline(__always) var asLite: UnsafeMutablePointer<LiteNode> {
         UnsafeMutableRawPointer(self).assumingMemoryBound(to: LiteNode.self)
     }
+
+    /// No listener, no sleeper, no causes. In whole words, as `holdsNothing` looks at them: a load that spans two stores
+    /// which are still under way has to wait for them.
+    @inline(__always) func clearLast() {
+        word(6).pointee.set(0)
+        word(7).pointee.set(0)
+    }
 }
 
 @_cdecl("belay_lite") @implementation
@@ -57,10 +64,7 @@ public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_
     lite.pointee.scope.set(0)
     lite.pointee.values.set(0)
     lite.pointee.clock.set(0)
-    lite.pointee.listen.set(0)
-    lite.pointee.cause.set(0)
-    lite.pointee.inheritedCause.set(0)
-    lite.pointee.sleep.set(0)
+    cell.clearLast()
     let rest = (deadline == Clock.never ? 0 : State.timed) | UInt64(runtime) << State.runtimeShift
     return publish(cell, index: index, generation: generation, kind: Kind.lite, rest: rest, as: .createdLite)
 }

@@ -165,9 +165,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         pointee.references.set(0)
         pointee.deadline.set(deadline)
         pointee.parentHandle.set(above.bits)
-        pointee.cause.set(0)
-        pointee.inheritedCause.set(0)
-        pointee.sleep.set(0)
+        asNode.clearLast()
         pointee.state.set(tag | Kind.lite << Handle.kindShift | rest)
         return BELAY_OK
     }

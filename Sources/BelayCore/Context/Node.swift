@@ -78,7 +78,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     @inline(__always) var state: State { State(pointee.state.load(ordering: .acquiring)) }
 
     /// The fields from `deadline` on, two to a word: the nodes of all kinds are born and looked at in whole words.
-    @inline(__always) private func word(_ position: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
+    @inline(__always) func word(_ position: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
         UnsafeMutableRawPointer(self).assumingMemoryBound(to: Atomic<UInt64>.self) + position
     }
 
