@@ -37,7 +37,8 @@
  *   Handles    A handle whose context is closed is stale: it reads as done, and calls answer BELAY_ESTALE. A handle
  *              that never was one ({0}, random bits, another kind of handle) reads as done with BELAY_EINVAL.
  *   Blocking   Nothing blocks but belay_wait, belay_wait_any, belay_local_wait, belay_stop_wait, belay_timer_stop_wait,
- *              belay_group_go, belay_group_wait and belay_runtime_free; and those that write to a descriptor of yours (section 15).
+ *              belay_group_go, belay_group_wait and belay_runtime_free; and those that write to a descriptor of yours
+ *              (section 15).
  *              Internal locks are held for short, bounded work and never while your code runs.
  *   Callbacks  Inside a callback or a drop function every function of this header may be called.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
