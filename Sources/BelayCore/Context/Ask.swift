@@ -13,30 +13,47 @@ extension Handle {
         return statusFarther(found)
     }
 
-    /// The rest: the clock, scopes above, other kinds of context.
+    /// The rest: the clock and the scopes above, of a scope without a verdict; other kinds of context.
     @inline(never) func statusFarther(_ found: Found) -> belay_status {
         if kind == Kind.lite { return found.liteStatus(self) }
-        if isImmortal { return BELAY_OK }
-        var state = found.state
-        if kind != Kind.scope {
-            // Values and detached contexts are what their scope is; one without a scope is live.
-            let index = found.node.pointee.scope.get()
-            if index != 0 {
-                let scope = node(index)
-                state = scope.state
-                if scope.mayBeDone(state) { return settledStatus() }
-            }
-        } else if found.node.mayBeDone(state) {
-            return settledStatus()
-        }
-        // LoadLoad: what was read of other words was this context's if the handle still matches.
-        atomicMemoryFence(ordering: .acquiring)
-        guard matches(found.node.pointee.state.get()) else { return absent() }
-        return state.verdict.status
+        if kind != Kind.scope { return statusElsewhere(found) }
+        return isLive(found) ? BELAY_OK : settledStatus()
     }
 
-    @inline(never) fileprivate func isDoneElsewhere() -> Bool { status() != BELAY_OK }
-    @inline(never) fileprivate func isDoneFarther(_ found: Found) -> Bool { statusFarther(found) != BELAY_OK }
+    /// Whether it is a context that has not ended. `status` for a caller who needs no reason.
+    @inline(__always) func isLive() -> Bool {
+        guard kind == Kind.scope, let found = find() else { return !isDoneElsewhere() }
+        let unsure = State.verdictMask | State.pulls | State.timed | State.asks
+        return found.state.word & unsure == 0 || !found.state.isDone && statusFarther(found) == BELAY_OK
+    }
+
+    /// Whether a scope without a verdict has not ended in any way. False means nothing.
+    @inline(__always) private func isLive(_ found: Found) -> Bool {
+        if found.node.mayHaveEnded(found.state) { return false }
+        // LoadLoad: what was read of other words was this context's if the handle still matches.
+        atomicMemoryFence(ordering: .acquiring)
+        return matches(found.node.pointee.state.get())
+    }
+
+    /// Values and detached contexts are what their scope is; one without a scope is live.
+    @inline(never) private func statusElsewhere(_ found: Found) -> belay_status {
+        if isImmortal { return BELAY_OK }
+        let index = found.node.pointee.scope.get()
+        let state = index == 0 ? State(0) : node(index).state
+        if index != 0 && node(index).mayBeDone(state) { return settledStatus() }
+        // LoadLoad: as above.
+        atomicMemoryFence(ordering: .acquiring)
+        return matches(found.node.pointee.state.get()) ? state.verdict.status : absent()
+    }
+
+    // `status` for a question that is answered by yes or no.
+    @inline(never) fileprivate func isDoneElsewhere() -> Bool {
+        guard kind == Kind.lite, let found = find() else { return status() != BELAY_OK }
+        return found.liteStatus(self) != BELAY_OK
+    }
+    @inline(never) fileprivate func isDoneFarther(_ found: Found) -> Bool {
+        !isLive(found) && settledStatus() != BELAY_OK
+    }
 
     /// The same with a reference in hand, for the one time in a context's life that something is to be settled.
     @inline(never) private func settledStatus() -> belay_status {

@@ -41,10 +41,51 @@ extension UnsafeMutablePointer where Pointee == Node {
         word(6).pointee.set(0)
         word(7).pointee.set(0)
     }
+
+    /// All that a lite context is born with but the words that publish it.
+    @inline(__always) func writeLite(parent: UInt64, deadline: Int64) {
+        asLite.pointee.deadline.set(deadline)
+        asLite.pointee.parentHandle.set(parent)
+        word(4).pointee.set(UInt64(Root.background.index))
+        word(5).pointee.set(0)
+        clearLast()
+    }
 }
 
 @_cdecl("belay_lite") @implementation
 public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
+    if timeout == Clock.never { return liteStraight(parent, timeout, deadline: Clock.never) }
+    let (deadline, overflow) = Clock.now.addingReportingOverflow(timeout)
+    return overflow ? liteContext(parent, timeout) : liteStraight(parent, timeout, deadline: deadline)
+}
+
+/// The straight way, as that of scopes: see DeriveScope.swift.
+@inline(__always) private func liteStraight(_ parent: belay_ctx, _ timeout: Int64, deadline: Int64) -> belay_ctx {
+    if Sampler.isOn {
+        let born = liteContext(parent, timeout)
+        // No tail call: the sampler wants to see on the stack what was called.
+        belaycore_compiler_barrier()
+        return born
+    }
+    let above = Handle(parent)
+    guard let found = above.find(), let thread = Thread.known, thread.pointee.contexts.hasCell,
+        above.kind != Kind.lite, found.state.word & State.runtimeMask == 0
+    else { return liteContext(parent, timeout) }
+    let index = thread.pointee.contexts.first
+    let cell = node(index)
+    let generation = cell.pointee.state.get() & Handle.generationMask
+    if generation == 0 { return liteContext(parent, timeout) }
+    thread.pointee.contexts.takeFirst(cell)
+    thread.count(.createdLite)
+    // StoreStore: what is written next must not be seen by someone who still sees the old generation as current.
+    atomicMemoryFence(ordering: .releasing)
+    cell.writeLite(parent: parent.bits, deadline: deadline)
+    let rest = deadline == Clock.never ? 0 : State.timed
+    return reveal(cell, index: index, shifted: generation, kind: Kind.lite, rest: rest)
+}
+
+/// The general way.
+@inline(never) private func liteContext(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
     let above = Handle(parent)
     let found = above.find()
     guard found != nil || above.pinAfterSetup() != nil, above.kind != Kind.lite else {
@@ -57,14 +98,7 @@ public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_
         return belay_ctx()
     }
     let deadline = Clock.after(timeout, in: runtime)
-    let lite = cell.asLite
-    lite.pointee.deadline.set(deadline)
-    lite.pointee.parentHandle.set(parent.bits)
-    lite.pointee.parent.set(Root.background.index)
-    lite.pointee.scope.set(0)
-    lite.pointee.values.set(0)
-    lite.pointee.clock.set(0)
-    cell.clearLast()
+    cell.writeLite(parent: parent.bits, deadline: deadline)
     let rest = (deadline == Clock.never ? 0 : State.timed) | UInt64(runtime) << State.runtimeShift
     return publish(cell, index: index, generation: generation, kind: Kind.lite, rest: rest, as: .createdLite)
 }
@@ -88,8 +122,7 @@ extension Found {
         if state.isDone { return state.verdict.status }
         let lite = node.asLite
         let isPast = state.has(State.timed) && Clock.hasPassed(lite.pointee.deadline.get(), in: state.runtime)
-        let parentIsLive = Handle(bits: lite.pointee.parentHandle.get()).status() == BELAY_OK
-        if isPast || !parentIsLive { return settledLiteStatus(handle) }
+        if isPast || !lite.above.isLive() { return settledLiteStatus(handle) }
         // LoadLoad: what was read was this context's if the handle still matches.
         atomicMemoryFence(ordering: .acquiring)
         let now = State(node.pointee.state.get())

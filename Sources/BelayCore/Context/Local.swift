@@ -226,7 +226,8 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
     @inline(never) private func localStatus(under parent: Found) -> belay_status {
         let state = asNode.state
         let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
-        return !isPast && above.statusFarther(parent) == BELAY_OK ? BELAY_OK : settle().verdict.status
+        let isLive = !isPast && !parent.state.isDone && above.statusFarther(parent) == BELAY_OK
+        return isLive ? BELAY_OK : settle().verdict.status
     }
 
     /// Not open, ended, or under a parent of another kind or none.
