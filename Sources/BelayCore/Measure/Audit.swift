@@ -31,19 +31,9 @@ enum Audit {
         defer { findings.free() }
         guard findings.look() else { return BELAY_ENOMEM }
         guard let stacks = Stacks() else { return BELAY_ENOMEM }
-        let bytes = 4096
-        guard let buffer = belaycore_map(bytes) else {
-            stacks.free()
-            return BELAY_ENOMEM
-        }
-        var report = AuditReport(
-            Output(
-                descriptor,
-                UnsafeMutableBufferPointer(start: buffer.assumingMemoryBound(to: UInt8.self), count: bytes)), stacks)
-        let status = report.write(findings)
-        report.free()
-        belaycore_unmap(buffer, bytes)
-        return status
+        var report = AuditReport(Writer(descriptor, findings.buffer), stacks)
+        defer { report.free() }
+        return report.write(findings)
     }
 }
 

@@ -9,7 +9,10 @@ struct Findings {
     /// By site: open contexts that ended long ago, and long-lived ones that are live.
     private let ended: UnsafeMutablePointer<UInt64>
     private let aged: UnsafeMutablePointer<UInt64>
-    private static let bytes = 4096 + 2 * Site.most * 8
+    /// For the report, on its way to the descriptor.
+    let buffer: UnsafeMutableBufferPointer<UInt8>
+    private static let bufferBytes = 4096
+    private static let bytes = 4096 + 2 * Site.most * 8 + bufferBytes
 
     init?() {
         guard let memory = belaycore_map(Findings.bytes) else { return nil }
@@ -17,6 +20,9 @@ struct Findings {
         for number in 0..<Symptom.count { (findings + number).initialize(to: Finding()) }
         ended = (memory + 4096).assumingMemoryBound(to: UInt64.self)
         aged = ended + Site.most
+        buffer = UnsafeMutableBufferPointer(
+            start: UnsafeMutableRawPointer(aged + Site.most).assumingMemoryBound(to: UInt8.self),
+            count: Findings.bufferBytes)
     }
 
     func free() { belaycore_unmap(findings, Findings.bytes) }
