@@ -6,22 +6,23 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// Cancels the scope if it is live. `cause` is a record that this call owns, or 0. When it returns, every descendant
     /// reads as done. The caller keeps the node alive.
     func cancel(cause record: UInt32, as reason: Counter = .endedCanceled) {
-        var record = record
-        if !settle().isDone {
-            var verdict = Verdict.canceled
-            if record != 0 {
-                // The first cancel with a cause puts it in; whoever loses helps the winner to its verdict.
-                let (exchanged, _) = pointee.cause.compareExchange(
-                    expected: 0, desired: record, ordering: .acquiringAndReleasing)
-                if exchanged { record = 0 }
-                verdict = .canceledWithCause
-            }
+        if settle().isDone {
+            freeRecord(record)
+        } else {
+            let verdict = record == 0 ? .canceled : claim(cause: record)
             // Before the verdict (release by its swap): unattached children compare their deadlines with it.
             _ = pointee.endedAt.compareExchange(expected: 0, desired: Clock.now(in: state.runtime), ordering: .relaxed)
             decide(verdict, as: reason)
         }
-        freeRecord(record)
         finish()
+    }
+
+    /// The verdict of a cancel that brings a cause. The first one puts it in; whoever loses helps the winner to its verdict.
+    @inline(never) func claim(cause record: UInt32) -> Verdict {
+        let (exchanged, _) = pointee.cause.compareExchange(
+            expected: 0, desired: record, ordering: .acquiringAndReleasing)
+        if !exchanged { freeRecord(record) }
+        return .canceledWithCause
     }
 
     /// Makes an end that has its verdict known to all: descendants, waiters, descriptors, callbacks. Harmless to repeat;
@@ -82,7 +83,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     }
 
     /// Marks the merged contexts that hang on this scope, which has its verdict. Under its listen lock.
-    private func markLinked() {
+    @inline(never) private func markLinked() {
         var callback = listen.pointee.callbacks.get()
         while callback != 0 {
             let task = Task.at(callback)
@@ -106,7 +107,7 @@ private struct Queue {
     private var tail: UInt32 = 0
 
     /// Marks each child of `parent`, which has its verdict, and puts it at the end.
-    mutating func append(childrenOf parent: NodePointer, _ first: UInt32) {
+    @inline(never) mutating func append(childrenOf parent: NodePointer, _ first: UInt32) {
         var index = first
         let end = parent.state
         while index != 0 {
@@ -208,7 +209,7 @@ public func belay_cancel_cause(_ ctx: belay_ctx, _ code: Int64, _ message: Unsaf
 
 extension Handle {
     @inline(never) fileprivate func cancelPinned(cause: UInt32) -> belay_status {
-        guard let pinned = pin() else {
+        guard let pinned = pinInPlace() else {
             freeRecord(cause)
             return diagnose()
         }

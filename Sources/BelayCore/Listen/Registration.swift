@@ -17,7 +17,7 @@ enum Registration {
         guard let function, status == BELAY_OK || status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED else {
             return fail(function == nil ? BELAY_EINVAL : status)
         }
-        guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return fail(handle.diagnose()) }
+        guard let pinned = handle.pinInPlace() ?? handle.pinAfterSetup() else { return fail(handle.diagnose()) }
         let scope = pinned.scopeIndex(kind: handle.kind)
         let reg = add(to: scope, runtime: pinned.state.runtime, function, argument, flags: flags)
         pinned.release()
@@ -173,7 +173,7 @@ enum Registration {
         listen.pointee.lock.unlock()
         // Where a push took the list, it frees what it finds stopped; if it has passed, we do.
         if isTaken && task.pointee.change(Task.stopping, to: Task.stopped) { return }
-        task.free()
+        task.freeInPlace()
         scope.release()
     }
 }

@@ -48,7 +48,7 @@ struct Tree {
             let handle = Handle(generation: bits >> Handle.generationShift, kind: kind, index: index)
             guard handle.isContext, let pinned = handle.pin() else { continue }
             noteUpwards(pinned)
-            pinned.release()
+            pinned.unpin()
         }
     }
 
@@ -174,7 +174,7 @@ public func belay_tree_write(_ ctx: belay_ctx, _ format: belay_tree_format, _ fd
     }
     let handle = Handle(ctx)
     guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return handle.diagnose() }
-    defer { pinned.release() }
+    defer { pinned.unpin() }
     guard let tree = Tree(below: pinned) else { return BELAY_ENOMEM }
     defer { tree.free() }
     return tree.write(format, to: fd)

@@ -90,7 +90,7 @@ struct Shard: ~Copyable {
     }
 
     /// Adds an entry to the shard's wheel. True if the driver must be told, with `Driver.hasten`, after the lock is gone.
-    @inline(__always) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
+    @inline(never) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
         wheel(number).add(index, at: expiry)
         Counter.add(.timerArmed)
         if expiry >= at(number).pointee.wake.get() { return false }
@@ -171,7 +171,7 @@ struct Shard: ~Copyable {
                 scope.pointee.deadline.get() != Clock.never, scope.acquire(generation: state.generation)
             else { continue }
             if scope.state.shape == Kind.scope { _ = arm(scope) }
-            scope.release()
+            scope.unpin()
         }
     }
 
@@ -248,7 +248,7 @@ struct Shard: ~Copyable {
         // Not, if the deadline has moved since: then its timer is in the wheel again.
         scope.decideDeadline()
         if scope.state.isDone { scope.finish() }
-        scope.release()
+        scope.unpin()
     }
 }
 

@@ -79,7 +79,7 @@ enum TimerTask {
 
     private static func free(_ task: UnsafeMutablePointer<Task>) {
         freeRecord(task.pointee.link.get())
-        task.free()
+        task.freeInPlace()
     }
 
     // MARK: its time has come

@@ -13,7 +13,7 @@ enum PercentCode {
         }
     }
 
-    static func put(_ byte: UInt8, into writer: inout Writer) {
+    @inline(never) static func put(_ byte: UInt8, into writer: inout Writer) {
         if isPlain(byte) { return writer.put(byte: byte) }
         writer.put(byte: UInt8(ascii: "%"))
         writer.put(byte: hexDigit(byte >> 4))

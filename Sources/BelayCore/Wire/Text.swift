@@ -43,7 +43,7 @@ struct WireText {
     }
 
     /// Whether a range holds exactly these bytes.
-    func equals(_ range: Range<Int>, _ other: WireText) -> Bool {
+    @inline(never) func equals(_ range: Range<Int>, _ other: WireText) -> Bool {
         guard range.count == other.count else { return false }
         for i in 0..<other.count where self[range.lowerBound + i] != other[i] { return false }
         return true
