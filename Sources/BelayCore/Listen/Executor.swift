@@ -208,7 +208,7 @@ struct Executor: ~Copyable {
     }
 
     /// The calling thread ends. Under the lock, which it lets go of.
-    private borrowing func leave() {
+    @inline(never) private borrowing func leave() {
         threads.set(threads.get() - 1)
         let isAwaited = closed.get() != 0
         lock.unlock()
@@ -218,7 +218,7 @@ struct Executor: ~Copyable {
     // MARK: the watch
 
     /// Under the lock.
-    private borrowing func beginWatch() {
+    @inline(never) private borrowing func beginWatch() {
         takenAtWatch.set(taken.get())
         watchAt.store(Clock.after(Executor.watchInterval), ordering: .sequentiallyConsistent)
     }
@@ -230,7 +230,7 @@ struct Executor: ~Copyable {
     }
 
     /// Should the driver not start, the pool stays as it is until the next task comes.
-    private static func hastenWatch(_ number: UInt32) {
+    @inline(never) private static func hastenWatch(_ number: UInt32) {
         // One that is there goes on to the end, also while its runtime is being freed.
         if Runtime.at(number).pointee.driver.isStarted || Driver.start(number) == BELAY_OK {
             Driver.hasten(nextWatch(number), number)

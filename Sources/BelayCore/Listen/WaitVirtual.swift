@@ -85,7 +85,7 @@ private struct Wakers {
         room = 2 * contexts + 1
     }
 
-    mutating func wake(atEndOf ctx: belay_ctx) -> Bool {
+    @inline(never) mutating func wake(atEndOf ctx: belay_ctx) -> Bool {
         let reg = Registration.add(ctx, Wait.waker, word, flags: Task.inline | Task.waker)
         if reg.bits == 0 { return false }
         handles[callbacks] = reg.bits
@@ -94,7 +94,7 @@ private struct Wakers {
     }
 
     /// At an instant of the context's clock.
-    mutating func wake(at instant: Int64, of ctx: belay_ctx) -> Bool {
+    @inline(never) mutating func wake(at instant: Int64, of ctx: belay_ctx) -> Bool {
         let delay = instant &- Clock.now(in: Handle(ctx).runtime)
         let timer = TimerTask.add(ctx, delay, period: 0, Wait.waker, word, flags: Task.waker)
         if timer.bits == 0 { return false }

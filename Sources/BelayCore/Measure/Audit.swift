@@ -56,7 +56,7 @@ struct Finding {
     /// The address of a function, or of a name.
     var address: UInt64 = 0
 
-    mutating func add(_ site: Int, _ share: UInt64, of whole: UInt64) {
+    @inline(never) mutating func add(_ site: Int, _ share: UInt64, of whole: UInt64) {
         isFound = true
         count &+= share
         of &+= whole

@@ -22,10 +22,10 @@ struct AuditReport: ~Copyable {
         basis()
         var number: Int64 = 0
         for position in 0..<Symptom.count {
-            guard let symptom = Symptom(rawValue: position), findings[symptom].isFound else { continue }
+            guard let symptom = Symptom(rawValue: position), findings[symptom].pointee.isFound else { continue }
             number += 1
             output.put("\n#. ", number)
-            tell(symptom, findings[symptom])
+            tell(symptom, findings[symptom].pointee)
         }
         return output.close()
     }
