@@ -49,13 +49,13 @@ extension UnsafeMutablePointer where Pointee == Node {
     private func push(into ended: inout Ended) -> Bool {
         let top = listen
         let topIndex = pointee.listen.get()
-        top.pointee.lock.lock()
+        top.pointee.lock.lockInPlace()
         if top.pointee.isTaken {
             let pusher = Listen.at(top.pointee.pusher)
-            top.pointee.lock.unlock()
+            top.pointee.lock.unlockInPlace()
             if pusher != top {
-                pusher.pointee.lock.lock()
-                pusher.pointee.lock.unlock()
+                pusher.pointee.lock.lockInPlace()
+                pusher.pointee.lock.unlockInPlace()
             }
             return false
         }
@@ -66,7 +66,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         while let index = queue.next() {
             let listen = Listen.at(index)
             let child = node(listen.pointee.node.get())
-            listen.pointee.lock.lock()
+            listen.pointee.lock.lockInPlace()
             if !listen.pointee.isTaken {
                 queue.append(childrenOf: child, listen.pointee.children.get())
                 listen.pointee.children.set(Listen.taken | topIndex)
@@ -76,9 +76,9 @@ extension UnsafeMutablePointer where Pointee == Node {
                     ended.add(index)
                 }
             }
-            listen.pointee.lock.unlock()
+            listen.pointee.lock.unlockInPlace()
         }
-        top.pointee.lock.unlock()
+        top.pointee.lock.unlockInPlace()
         return true
     }
 
@@ -107,7 +107,7 @@ private struct Queue {
     private var tail: UInt32 = 0
 
     /// Marks each child of `parent`, which has its verdict, and puts it at the end.
-    @inline(never) mutating func append(childrenOf parent: NodePointer, _ first: UInt32) {
+    mutating func append(childrenOf parent: NodePointer, _ first: UInt32) {
         var index = first
         let end = parent.state
         while index != 0 {

@@ -75,7 +75,7 @@ extension UnsafeMutablePointer where Pointee == Node {
 }
 
 /// The node is being recycled: nobody listens, nothing is linked.
-@inline(never) func freeListen(_ index: UInt32) {
+func freeListen(_ index: UInt32) {
     let listen = Listen.at(index)
     let descriptor = listen.pointee.descriptor.get()
     if descriptor != 0 { Descriptor.close(descriptor) }

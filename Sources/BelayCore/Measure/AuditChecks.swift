@@ -191,6 +191,8 @@ struct Findings {
         self[.callbacks].pointee.isFound = true
         self[.callbacks].pointee.count = endless
         self[.callbacks].pointee.of = UInt64(most)
-        if endless >= UInt64(most), let greatest = functions.greatest() { self[.callbacks].pointee.address = greatest.key }
+        if endless >= UInt64(most), let greatest = functions.greatest() {
+            self[.callbacks].pointee.address = greatest.key
+        }
     }
 }
