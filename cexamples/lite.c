@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A lite context joins no list, takes no lock and keeps no reference on its parent. It can be asked, waited for, cancelled
- * and closed, and that is all: which is all that an inner loop needs.
+ * and closed, and that is all: which is all that an inner loop needs. A local one is the same on the stack, for less than
+ * half of the time; but its memory is then your business.
  */
 #include <belay.h>
 
@@ -18,6 +19,42 @@ static bool process(belay_ctx item, int number) {
         if (belay_is_done(item)) return false;
     }
     return number >= 0;
+}
+
+/* The same with the context on the stack. Nobody else knows of it, so nobody uses it when this returns. */
+static bool process_locally(belay_ctx batch, int number) {
+    belay_local item;
+    belay_local_open(&item, batch, BELAY_FOREVER);
+    bool kept = true;
+    for (int step = 0; step < 3 && kept; step++) kept = !belay_local_is_done(&item);
+    belay_local_close(&item);
+    return kept && number >= 0;
+}
+
+static void local_contexts(void) {
+    belay_ctx batch = belay_with_timeout(belay_background(), BELAY_SEC(3600));
+    int processed = 0;
+    for (int i = 0; i < ITEMS; i++) processed += process_locally(batch, i);
+    CHECK(processed == ITEMS, "every item had its own context, on the stack");
+
+    belay_local item;
+    belay_local_open(&item, batch, BELAY_MS(1));
+    CHECK(belay_local_remaining(&item) <= BELAY_MS(1), "it may have a deadline");
+    CHECK(belay_local_wait(&item, BELAY_FOREVER) == BELAY_DEADLINE_EXCEEDED, "and be waited for");
+    belay_local_close(&item);
+
+    belay_local_open(&item, batch, BELAY_FOREVER); /* the memory is free for the next one */
+    belay_local_cancel_cause(&item, 9, "found it");
+    belay_local_cancel(&item);
+    belay_cause why;
+    CHECK(belay_local_cause_of(&item, &why) && why.code == 9, "the first cancel is the one that counts");
+    belay_local copy = item;
+    CHECK(belay_local_err(&copy) == BELAY_EINVAL, "a copy is none,");
+    belay_local_close(&item);
+    CHECK(belay_local_err(&item) == BELAY_ESTALE, "nor is one that was closed");
+    belay_close(batch);
+    CHECK(belay_local_open(&item, batch, BELAY_FOREVER) == BELAY_ESTALE && belay_local_is_done(&item),
+          "what could not be opened reads as done");
 }
 
 int main(void) {
@@ -53,5 +90,7 @@ int main(void) {
     belay_close(stranger);
     belay_close(late);
     belay_close(item);
+
+    local_contexts();
     return 0;
 }

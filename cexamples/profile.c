@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  *     build/profile live.pprof
- *     go tool pprof -top live.pprof
+ *     go tool pprof -top -cum live.pprof
+ *     go tool pprof -list handler live.pprof
  *
  * The same without a change to the program: BELAY_PROFILE_RATE=1000 in its environment, and a signal handler's thread
  * or an HTTP handler that calls belay_profile_write.
@@ -17,8 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Forgets to close its context when there is nothing to do: the leak. */
-static int forgetful_handler(belay_ctx server, int request) {
+/* Forgets to close its context when there is nothing to do: the leak. If it were
+ * inlined, its line would be found under the name of main. */
+static __attribute__((noinline)) int forgetful_handler(belay_ctx server, int request) {
     belay_ctx ctx = belay_with_timeout(server, BELAY_SEC(30));
     if (request % 10 == 0) return 0;
     int answer = belay_is_done(ctx) ? 504 : 200;

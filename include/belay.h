@@ -36,8 +36,9 @@
  *   Threads    Any function may be called on any thread, on any handle, at any time, also after the handle's close.
  *   Handles    A handle whose context is closed is stale: it reads as done, and calls answer BELAY_ESTALE. A handle
  *              that never was one ({0}, random bits, another kind of handle) reads as done with BELAY_EINVAL.
- *   Blocking   Nothing blocks but belay_wait, belay_wait_any, belay_stop_wait, belay_timer_stop_wait, belay_group_go,
- *              belay_group_wait and belay_runtime_free; and those that write to a descriptor of yours (section 15).
+ *   Blocking   Nothing blocks but belay_wait, belay_wait_any, belay_local_wait, belay_stop_wait, belay_timer_stop_wait,
+ *              belay_group_go, belay_group_wait and belay_runtime_free; and those that write to a descriptor of yours
+ *              (section 15).
  *              Internal locks are held for short, bounded work and never while your code runs.
  *   Callbacks  Inside a callback or a drop function every function of this header may be called.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
@@ -212,7 +213,8 @@ belay_ctx belay_merge(const belay_ctx *parents, size_t n);
  * values. It ends with its parent: a parent that is closed reads as cancelled. With the parent closed its cause
  * cannot be known any more; a lite context that was asked before keeps it. Where its own deadline passed and its
  * parent was cancelled before anyone asked, and the parent had no other children, the parent's end is what it
- * reports. {0} and the last status as for every derivation. */
+ * reports. {0} and the last status as for every derivation. Cheaper still, with its memory on your stack:
+ * section 16. */
 belay_ctx belay_lite(belay_ctx parent, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -960,12 +962,16 @@ typedef enum belay_profile_kind {
 } belay_profile_kind;
 
 /* Writes a profile to a descriptor, in the format of pprof (uncompressed), for
- *     go tool pprof -top profile       go tool pprof -http=: profile       go tool pprof -tagfocus reason=deadline …
- * Functions are named from the symbol tables of the program and its libraries; pprof adds lines where there is debug
- * information. A profile without samples is valid, too. Other threads may derive and close meanwhile: each context is
- * counted or not, but the sum is of no single moment. Blocks for as long as a write to the descriptor does; one that
- * does not block is waited for. Reads /proc/self/maps and the files named there; uses some hundred KiB of memory while
- * it runs, and no lock that a derivation would wait for. Raises no SIGPIPE. Does not close `fd`.
+ *     go tool pprof -top profile         go tool pprof -list function profile
+ *     go tool pprof -top -lines profile  go tool pprof -http=: profile   go tool pprof -tagfocus reason=deadline …
+ * Functions are named from the symbol tables of the program and its libraries, and files and lines from their line
+ * tables (gcc -g; DWARF 2 to 5, not compressed), so it can be read where they are not. A line of a function that was
+ * inlined is under the name of the one around it; Belay's own functions have no lines. Without line tables there are
+ * names alone, and without symbols addresses and build ids. A profile without samples is valid, too. Other threads
+ * may derive and close meanwhile: each context is counted or not, but the sum is of no single moment. Blocks for as
+ * long as a write to the descriptor does; one that does not block is waited for. Reads /proc/self/maps and the files
+ * named there; uses some hundred KiB of memory while it runs, and no lock that a derivation would wait for. Raises no
+ * SIGPIPE. Does not close `fd`.
  * BELAY_OK; BELAY_ESYSTEM and errno when a write fails, with part of the profile written; BELAY_EINVAL for a negative
  * descriptor or a kind that is none; BELAY_ENOMEM; BELAY_EFORK. */
 belay_status belay_profile_write(belay_profile_kind kind, int fd);
@@ -985,7 +991,81 @@ belay_status belay_profile_write(belay_profile_kind kind, int fd);
 belay_status belay_audit_write(int fd);
 
 /* ---------------------------------------------------------------------------------------------------------------
- * 16. Helpers
+ * 16. Local contexts
+ *
+ * A lite context (belay_lite) in its caller's own memory, on the stack as a rule: for an inner loop, or for a function
+ * that has a timeout of its own. It is asked, waited for, cancelled and closed. To open, ask and close one takes less
+ * than half of what it takes with belay_lite: it needs no memory of Belay's, no locked instruction, and no counter.
+ *
+ *     belay_local item;
+ *     (void)belay_local_open(&item, batch, BELAY_MS(5));   // a failure reads as done
+ *     while (!belay_local_is_done(&item) && step(work)) {}
+ *     (void)belay_local_close(&item);
+ *
+ * THE MEMORY IS YOURS, and this is the one thing in this header whose misuse is not always caught. Between open and
+ * close it must stay where it is and what it is, and no other thread may be in a call on it, or make one, once it
+ * is gone or used for something else: that is undefined behaviour, as for any variable. (One call may still be on its way
+ * out: belay_local_close waits for cancels that have begun.) So a function that gives the address of its local to others
+ * takes it back from all of them before it closes and returns. Where you cannot see to that, use belay_lite, whose
+ * handles cannot dangle.
+ *
+ * It cannot be copied by assignment: the copy is none. Memory that holds no open local context reads as done: with
+ * BELAY_EINVAL where it is zeroes, a copy or, as a rule, anything else; with BELAY_ESTALE after the close; with what
+ * belay_local_open answered where that failed. So does a NULL pointer (BELAY_EINVAL). In the child of a fork all are
+ * BELAY_EFORK; after belay_runtime_restart those of before are BELAY_ESTALE.
+ *
+ * There is no handle, so nothing can be derived from one or registered on it. It is in no count, profile or tree, and
+ * does not count against a limit of memory or of its parent's runtime. While it is open any thread may ask, cancel
+ * and wait, any number at a time; open and close are for one thread, with nobody else in a call. As everywhere, the first
+ * end wins, and decides for all. None of these functions is async-signal-safe; none blocks but belay_local_wait.
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Its contents are Belay's own. Need not be initialised before belay_local_open; {0} reads as done. */
+typedef struct belay_local { uint64_t words[8]; } belay_local;
+
+/* Makes a context in *local that ends with `parent`, and `timeout` from now at the latest, never earlier
+ * (BELAY_FOREVER: no deadline of its own; no clock is read. Zero and negative timeouts have passed already). Whatever
+ * was there before is overwritten; so a local context that is open already is closed first. The parent's end counts as
+ * for belay_lite: a parent that is closed reads as cancelled, and its cause is known only if the local context was
+ * asked before. Where that parent is in a runtime of its own (section 14), a deadline that nobody noticed before it was
+ * closed is not reported. BELAY_OK, also under a parent that is done. Else the status that it reads as from then on:
+ * BELAY_EINVAL or BELAY_ESTALE for the parent, BELAY_ELEAF for a lite parent, BELAY_EFORK; and BELAY_EINVAL for NULL.
+ * Never BELAY_ENOMEM. */
+belay_status belay_local_open(belay_local *local, belay_ctx parent, belay_duration timeout);
+
+/* As belay_is_done: true once it has ended, or its deadline has passed; true where none is open. */
+bool belay_local_is_done(const belay_local *local);
+
+/* As belay_err: BELAY_OK while live, else BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED; or the status of what is none. */
+belay_status belay_local_err(const belay_local *local);
+
+/* As belay_cause_of: false, and *cause is as it was, while it is live or where `cause` is NULL. Of what is none the
+ * status and its text. */
+bool belay_local_cause_of(const belay_local *local, belay_cause *cause);
+
+/* As belay_remaining: nanoseconds until its deadline or its parent's, whichever is earlier; BELAY_FOREVER, or 0. */
+belay_duration belay_local_remaining(const belay_local *local);
+
+/* As belay_wait: blocks until it is done or `timeout` has passed (BELAY_TIMEOUT; 0 or less only asks). Ended by its
+ * parent's end, its deadline, and by belay_local_cancel on another thread; not by belay_local_close, which must not be
+ * called meanwhile. Under a parent with a virtual clock both times are that clock's, and BELAY_EDEADLK is the answer on the
+ * thread that moves it. BELAY_ENOMEM at once if there is no memory to listen to the parent. */
+belay_status belay_local_wait(belay_local *local, belay_duration timeout);
+
+/* As belay_cancel: ends it, with BELAY_CANCELED, if it is live; the parent is not affected. When any call of this
+ * returns it reads as done. BELAY_OK, also where it had ended before; the status of what is none. */
+belay_status belay_local_cancel(belay_local *local);
+
+/* The same with a cause, as belay_cancel_cause. BELAY_ENOMEM: it ended without the cause. */
+belay_status belay_local_cancel_cause(belay_local *local, int64_t code, const char *message);
+
+/* Gives it up: it reads as BELAY_ESTALE from then on, and the memory is yours for anything else. To forget this is a leak
+ * of 64 bytes where it was cancelled with a cause, or was asked after its parent had been, and of nothing otherwise.
+ * BELAY_OK; BELAY_ESTALE for a second close; the status of what is none. */
+belay_status belay_local_close(belay_local *local);
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * 17. Helpers
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Closes a context when its variable goes out of scope (gcc, clang):

@@ -674,6 +674,46 @@ private:
     friend class context_view;
 };
 
+/* A lite context in this object's own memory (belay_local), which costs less still. It can be neither copied nor moved,
+ * and nobody may use it any more when it goes out of scope. What could not be opened reads as done. */
+class local_context {
+public:
+    /* Without a deadline of its own. */
+    explicit local_context(context_view parent) noexcept {
+        (void)belay_local_open(&local_, parent.raw(), BELAY_FOREVER);
+    }
+    template <class Rep, class Period>
+    local_context(context_view parent, std::chrono::duration<Rep, Period> timeout) noexcept {
+        (void)belay_local_open(&local_, parent.raw(), nanoseconds_of(timeout));
+    }
+    local_context(const local_context &) = delete;
+    local_context &operator=(const local_context &) = delete;
+    ~local_context() { (void)belay_local_close(&local_); }
+
+    bool done() const noexcept { return belay_local_is_done(&local_); }
+    std::error_code error() const noexcept { return make_error_code(belay_local_err(&local_)); }
+    belay_cause cause() const noexcept {
+        belay_cause cause = belay_cause();
+        (void)belay_local_cause_of(&local_, &cause);
+        return cause;
+    }
+    std::chrono::nanoseconds remaining() const noexcept {
+        return std::chrono::nanoseconds(belay_local_remaining(&local_));
+    }
+    std::error_code cancel() noexcept { return make_error_code(belay_local_cancel(&local_)); }
+    std::error_code cancel(std::int64_t code, const char *message) noexcept {
+        return make_error_code(belay_local_cancel_cause(&local_, code, message));
+    }
+    std::error_code wait() noexcept { return make_error_code(belay_local_wait(&local_, BELAY_FOREVER)); }
+    template <class Rep, class Period>
+    std::error_code wait_for(std::chrono::duration<Rep, Period> timeout) noexcept {
+        return make_error_code(belay_local_wait(&local_, nanoseconds_of(timeout)));
+    }
+
+private:
+    belay_local local_;
+};
+
 /* --- Derivations ---------------------------------------------------------------------------------------------- */
 
 inline context context_view::with_cancel() const noexcept { return context(belay_with_cancel(raw_)); }

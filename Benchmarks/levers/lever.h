@@ -28,6 +28,7 @@ static _Thread_local long lever_made, lever_listened;
 #define belay_with_data(...) (lever_made++, belay_with_data(__VA_ARGS__))
 #define belay_without_cancel(...) (lever_made++, belay_without_cancel(__VA_ARGS__))
 #define belay_lite(...) (lever_made++, belay_lite(__VA_ARGS__))
+#define belay_local_open(...) (lever_made++, belay_local_open(__VA_ARGS__))
 #define belay_custom(...) (lever_made++, belay_custom(__VA_ARGS__))
 #define belay_group_new(...) (lever_made++, belay_group_new(__VA_ARGS__))
 #define belay_notify_signals(...) (lever_made++, belay_notify_signals(__VA_ARGS__))

@@ -23,8 +23,8 @@ struct pprof {
     size_t string_count;
     struct pprof_sample samples[PPROF_SAMPLES];
     size_t sample_count;
-    struct { uint64_t address, mapping, function; } locations[PPROF_THINGS]; // by id, as the next
-    struct { uint64_t name; } functions[PPROF_THINGS];
+    struct { uint64_t address, mapping, function, line; } locations[PPROF_THINGS]; // by id, as the next
+    struct { uint64_t name, file; } functions[PPROF_THINGS];
     struct { uint64_t start, limit, file, build; } mappings[256];
     size_t location_count, function_count, mapping_count;
     uint64_t types[2];
@@ -127,6 +127,7 @@ static inline struct pprof *pprof_read(uint8_t *bytes, size_t size) {
             if (line.next != NULL) {
                 pprof_read_fields(line, parts, NULL);
                 profile->locations[fields[1]].function = parts[1];
+                profile->locations[fields[1]].line = parts[2];
             }
             break;
         case 5:
@@ -134,6 +135,7 @@ static inline struct pprof *pprof_read(uint8_t *bytes, size_t size) {
             CHECK_IS(fields[1], ++profile->function_count);
             CHECK(profile->function_count < PPROF_THINGS);
             profile->functions[fields[1]].name = fields[2];
+            profile->functions[fields[1]].file = fields[4];
             break;
         case 6:
             CHECK(profile->string_count < PPROF_STRINGS);
@@ -158,7 +160,8 @@ static inline struct pprof *pprof_read(uint8_t *bytes, size_t size) {
         if (mapping != 0)
             CHECK(profile->mappings[mapping].start <= address && address < profile->mappings[mapping].limit);
     }
-    for (size_t i = 1; i <= profile->function_count; i++) CHECK(profile->functions[i].name < profile->string_count);
+    for (size_t i = 1; i <= profile->function_count; i++)
+        CHECK(profile->functions[i].name < profile->string_count && profile->functions[i].file < profile->string_count);
     return profile;
 }
 
@@ -183,6 +186,11 @@ static inline void pprof_free(struct pprof *profile) {
 static inline bool pprof_says(const struct pprof *profile, uint64_t string, const char *text) {
     return profile->strings[string].length == strlen(text) &&
            memcmp(profile->strings[string].text, text, strlen(text)) == 0;
+}
+
+static inline bool pprof_ends(const struct pprof *profile, uint64_t string, const char *text) {
+    size_t length = profile->strings[string].length;
+    return length >= strlen(text) && memcmp(profile->strings[string].text + length - strlen(text), text, strlen(text)) == 0;
 }
 
 static inline bool pprof_is_in(const struct pprof *profile, const struct pprof_sample *sample, const char *function) {

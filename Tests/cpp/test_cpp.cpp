@@ -227,6 +227,19 @@ static void lite_contexts() {
     CHECK(!moved.close() && moved.is_none() && !moved.close());
 }
 
+static void local_contexts() {
+    static_assert(!std::is_copy_constructible<belay::local_context>::value, "its address is what it is");
+    static_assert(!std::is_move_constructible<belay::local_context>::value, "its address is what it is");
+    belay::context ctx = belay::background().with_cancel();
+    belay::local_context one(ctx), two(ctx, seconds(0)), three(ctx, seconds(9)), none((belay::context_view()));
+    CHECK(!one.done() && one.remaining() == nanoseconds::max() && two.error() == belay::errc::deadline_exceeded);
+    CHECK(none.done() && none.error() == belay::errc::invalid && none.cancel() == belay::errc::invalid);
+    CHECK(one.wait_for(nanoseconds(1)) == belay::errc::timeout && three.remaining() <= seconds(9));
+    CHECK(!three.cancel() && three.done() && !ctx.done());
+    (void)ctx.cancel(4, "four");
+    CHECK(!one.cancel(5, "five") && one.cause().code == 4 && one.wait() == belay::errc::canceled);
+}
+
 // --- Values ----------------------------------------------------------------------------------------------------------
 
 static const belay::key<const std::string> NAME("name");
@@ -454,6 +467,7 @@ int main() {
         {"deadlines move", deadlines_move},
         {"waiting", waiting},
         {"lite contexts", lite_contexts},
+        {"local contexts", local_contexts},
         {"values have types and are destroyed once", values_have_types_and_are_destroyed_once},
         {"callbacks run once and are destroyed", callbacks_run_once_and_are_destroyed},
         {"destructors wait for running callbacks", destructors_wait_for_running_callbacks},

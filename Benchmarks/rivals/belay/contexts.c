@@ -24,6 +24,25 @@ LOOP(run_lite_asked, {
     belay_close(c);
 })
 
+LOOP(run_local, {
+    belay_local c;
+    belay_local_open(&c, p, BELAY_FOREVER);
+    belay_local_close(&c);
+})
+
+LOOP(run_local_asked, {
+    belay_local c;
+    belay_local_open(&c, p, BELAY_FOREVER);
+    BENCH_USE(belay_local_is_done(&c));
+    belay_local_close(&c);
+})
+
+LOOP(run_local_timeout, {
+    belay_local c;
+    belay_local_open(&c, p, BELAY_SEC(30));
+    belay_local_close(&c);
+})
+
 LOOP(run_ended, {
     belay_ctx c = belay_with_cancel(p);
     belay_cancel(c);
@@ -137,6 +156,9 @@ BENCH_CASES(
     {"derive.lite", run_lite, 0, BENCH_ONE, PARENT},
     {"derive.lite.asked", run_lite_asked, 0, BENCH_ONE, PARENT},
     {"derive.lite.timeout", run_lite_timeout, 0, BENCH_ONE, PARENT},
+    {"derive.local", run_local, 0, BENCH_ONE, PARENT},
+    {"derive.local.asked", run_local_asked, 0, BENCH_ONE, PARENT},
+    {"derive.local.timeout", run_local_timeout, 0, BENCH_ONE, PARENT},
 #ifdef HAVE_belay_merge
     {"derive.merge", run_merge, 0, BENCH_ONE, PARENT},
 #endif

@@ -14,7 +14,7 @@ extension Handle {
     }
 
     /// The rest: the clock, scopes above, other kinds of context.
-    @inline(never) private func statusFarther(_ found: Found) -> belay_status {
+    @inline(never) func statusFarther(_ found: Found) -> belay_status {
         if kind == Kind.lite { return found.liteStatus(self) }
         if isImmortal { return BELAY_OK }
         var state = found.state
@@ -35,6 +35,9 @@ extension Handle {
         return state.verdict.status
     }
 
+    @inline(never) fileprivate func isDoneElsewhere() -> Bool { status() != BELAY_OK }
+    @inline(never) fileprivate func isDoneFarther(_ found: Found) -> Bool { statusFarther(found) != BELAY_OK }
+
     /// The same with a reference in hand, for the one time in a context's life that something is to be settled.
     @inline(never) private func settledStatus() -> belay_status {
         guard let pinned = pin() else { return absent() }
@@ -53,7 +56,13 @@ extension Handle {
 }
 
 @_cdecl("belay_is_done") @implementation
-public func belay_is_done(_ ctx: belay_ctx) -> Bool { Handle(ctx).status() != BELAY_OK }
+public func belay_is_done(_ ctx: belay_ctx) -> Bool {
+    let handle = Handle(ctx)
+    // What `status` begins with, once more: written like this it calls nothing, so it needs no stack.
+    guard handle.kind == Kind.scope, let found = handle.find() else { return handle.isDoneElsewhere() }
+    if found.state.isDone { return true }
+    return found.state.has(State.pulls | State.timed | State.asks) ? handle.isDoneFarther(found) : false
+}
 
 @_cdecl("belay_err") @implementation
 public func belay_err(_ ctx: belay_ctx) -> belay_status { Handle(ctx).status() }

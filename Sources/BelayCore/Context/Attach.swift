@@ -68,12 +68,13 @@ extension UnsafeMutablePointer where Pointee == Node {
         return true
     }
 
-    /// Sets `attached` and clears `pulls` in one swap, while there is no verdict.
+    /// Sets `attached` and clears `pulls` in one swap, while there is no verdict. (Sequentially consistent for the sake of
+    /// `Shard.armOwn`.)
     private func markAttached() -> Bool {
         var old = pointee.state.load(ordering: .acquiring)
         while !State(old).isDone && old & State.attached == 0 {
             let (exchanged, found) = pointee.state.compareExchange(
-                expected: old, desired: (old | State.attached) & ~State.pulls, ordering: .acquiringAndReleasing)
+                expected: old, desired: (old | State.attached) & ~State.pulls, ordering: .sequentiallyConsistent)
             if exchanged {
                 Counter.add(.attached)
                 return true

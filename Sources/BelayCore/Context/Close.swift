@@ -45,23 +45,15 @@ extension UnsafeMutablePointer where Pointee == Node {
         pointee.state.store(state.closed(handle.generation), ordering: .releasing)
         // StoreStore: a reader that finds recycled words must find the handle stale.
         atomicMemoryFence(ordering: .releasing)
-        if !state.has(State.sampled) && holdsNothing(kind: handle.kind) {
-            // What `recycle` does for a node that holds nothing.
-            let parent = node(pointee.parent.get())
-            giveCell(
-                generation: UInt64(UInt32(truncatingIfNeeded: handle.generation &+ 1)), runtime: state.runtime,
-                counting: Counter.gone(state))
-            parent.release()
-        } else {
-            recycleUpwards()
-        }
-        return BELAY_OK
-    }
-
-    /// Whether there is nothing to give back but the cell. (Of a value something else may know than the node does.)
-    @inline(__always) private func holdsNothing(kind: UInt64) -> Bool {
-        if kind == Kind.scope || kind == Kind.lite { return pointee.cause.get() | pointee.timeoutCause.get() == 0 }
-        return kind == Kind.detached && asValue.pointee.drop.get() == 0
+        // Here, without a call, what `recycle` does for a node that holds nothing but its cell. (A value has more to it than
+        // its node knows; and the last generation of all retires the cell.)
+        guard handle.kind != Kind.value, holdsNothing, state.word & (State.sampled | State.runtimeMask) == 0,
+            gone >> Handle.generationShift != 0, let thread = Thread.known, thread.pointee.contexts.hasRoom
+        else { return recycleUpwards() }
+        let parent = pointee.parent.get()
+        thread.count(Counter.gone(state), 1)
+        thread.pointee.contexts.push(handle.index, Region.contexts.pointee)
+        return parent < Root.firstFree ? BELAY_OK : node(parent).releaseAtOnce()
     }
 
     /// One more owner, and its reference, unless a close has won. Owners are counted under the lock under which a close

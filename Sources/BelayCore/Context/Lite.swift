@@ -9,7 +9,8 @@ import Synchronization
 /// whose cell serves somebody else by now, does not match any more, and reads as done. The price: with the parent gone
 /// its cause is gone too (a lite that was not asked before says "canceled"), and there are no values.
 ///
-/// Same line and same first words as `Node`, so that look-up, references, close and retain are the same code.
+/// Same line and same first words as `Node`, so that look-up, references, close and retain are the same code. A local
+/// context (Local.swift) is the same record in its caller's memory.
 struct LiteNode: ~Copyable {
     let state: Atomic<UInt64>
     let references: Atomic<UInt64>
@@ -21,17 +22,24 @@ struct LiteNode: ~Copyable {
     let values: Atomic<UInt32>
     let clock: Atomic<UInt32>
     let listen: Atomic<UInt32>
+    /// What waiters sleep on; see `Listen.markSleeper`.
+    let sleep: Atomic<UInt32>
     /// Why it was cancelled, claimed by the first cancel that brings a cause; at the place where `Node` has it.
     let cause: Atomic<UInt32>
     /// A copy of its parent's cause; at the place of `timeoutCause`.
     let inheritedCause: Atomic<UInt32>
-    /// What waiters sleep on; see `Listen.markSleeper`.
-    let sleep: Atomic<UInt32>
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
     @inline(__always) var asLite: UnsafeMutablePointer<LiteNode> {
         UnsafeMutableRawPointer(self).assumingMemoryBound(to: LiteNode.self)
+    }
+
+    /// No listener, no sleeper, no causes. In whole words, as `holdsNothing` looks at them: a load that spans two stores
+    /// which are still under way has to wait for them.
+    @inline(__always) func clearLast() {
+        word(6).pointee.set(0)
+        word(7).pointee.set(0)
     }
 }
 
@@ -56,10 +64,7 @@ public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_
     lite.pointee.scope.set(0)
     lite.pointee.values.set(0)
     lite.pointee.clock.set(0)
-    lite.pointee.listen.set(0)
-    lite.pointee.cause.set(0)
-    lite.pointee.inheritedCause.set(0)
-    lite.pointee.sleep.set(0)
+    cell.clearLast()
     let rest = (deadline == Clock.never ? 0 : State.timed) | UInt64(runtime) << State.runtimeShift
     return publish(cell, index: index, generation: generation, kind: Kind.lite, rest: rest, as: .createdLite)
 }
@@ -109,8 +114,13 @@ extension Found {
 }
 
 extension UnsafeMutablePointer where Pointee == LiteNode {
-    private var asNode: NodePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Node.self) }
-    private var above: Handle { Handle(bits: pointee.parentHandle.get()) }
+    @inline(__always) var asNode: NodePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Node.self) }
+    @inline(__always) var above: Handle { Handle(bits: pointee.parentHandle.get()) }
+
+    /// As `Node.decide`; the end of a local, which has no shape, is not counted, as its birth was not.
+    private func decide(_ verdict: Verdict, as reason: Counter? = nil) {
+        if asNode.swapIn(verdict) && asNode.state.shape != Kind.none { Counter.add(reason ?? verdict.reason) }
+    }
 
     /// Takes a verdict from its own deadline or its parent, whichever came first. The caller keeps the node.
     func settle() -> State {
@@ -119,21 +129,23 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
         let status = above.status()
         if status == BELAY_OK {
-            if isPast { asNode.decide(.deadline) }
+            if isPast { decide(.deadline) }
             return asNode.state
         }
         guard let parent = above.pin() else {
-            // Closed: nobody knows any more when. A deadline that has passed is at least a reason of its own.
-            asNode.decide(isPast ? .deadline : .inheritedCanceled)
+            // Closed: nobody knows any more when. A deadline that has passed is at least a reason of its own; but what a
+            // local had for a clock may be that of another runtime by now, which counts only what has a shape.
+            let knowsClock = state.runtime == 0 || state.shape != Kind.none
+            decide(isPast && knowsClock ? .deadline : .inheritedCanceled)
             return asNode.state
         }
         let scope = node(parent.scopeIndex(kind: above.kind))
         let end = scope.state
         if isPast && pointee.deadline.get() <= scope.inheritedEndInstant {
-            asNode.decide(.deadline)
+            decide(.deadline)
         } else {
             inheritCause(scope.cause(end), end.verdict)
-            asNode.decide(end.verdict.inherited)
+            decide(end.verdict.inherited)
         }
         parent.unpin()
         return asNode.state
@@ -155,7 +167,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         if settle().isDone {
             freeRecord(record)
         } else {
-            asNode.decide(record == 0 ? .canceled : asNode.claim(cause: record), as: reason)
+            decide(record == 0 ? .canceled : asNode.claim(cause: record), as: reason)
         }
         wakeSleepers()
     }

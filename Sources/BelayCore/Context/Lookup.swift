@@ -21,8 +21,8 @@ extension Handle {
     @inline(__always) func find() -> Found? {
         let region = Region.contexts
         // Acquire: an index below the limit has its base and its memory.
-        guard index < region.pointee.limit.load(ordering: .acquiring) else { return nil }
-        let cell = region.pointee.cell(index, as: Node.self)
+        guard wideIndex < UInt64(region.pointee.limit.load(ordering: .acquiring)) else { return nil }
+        let cell = region.pointee.cell(wideIndex, as: Node.self)
         let state = cell.state
         // A free or closed cell has no kind, and neither has a handle that matches one. Cells here have no other kinds than
         // those of contexts.

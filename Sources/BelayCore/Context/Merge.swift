@@ -97,7 +97,7 @@ enum Merge {
             above, holding: UInt64(record), marks: Anchor.merged, drop: { Links.free(UInt32(UInt(bitPattern: $0))) })
         if anchor.bits == 0 { return belay_ctx() }
         node(Handle(anchor).index).asValue.pointee.key.set(key)
-        let merged = Anchor.hang(anchor, clock: clock, .none, marks: 0, as: .createdMerge)
+        let merged = Anchor.hang(anchor, clock: clock, Limit(), marks: 0, as: .createdMerge)
         if merged.bits == 0 { return merged }
         // The first parent's end is pushed to it like the others', so that the first to end is the first to be heard of; of
         // those that have ended already it is the first that counts. Nobody else knows the context yet.

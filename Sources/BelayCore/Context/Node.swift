@@ -22,11 +22,12 @@ struct Node: ~Copyable {
     let clock: Atomic<UInt32>
     /// The listen record (records region), from the first listener on.
     let listen: Atomic<UInt32>
-    /// Scopes: causes (records region): claimed by the first cancel that brings one; given for the deadline at birth.
-    let cause: Atomic<UInt32>
-    let timeoutCause: Atomic<UInt32>
     /// Scopes: the scope whose end this one inherited. Kept alive by the chain of parents.
     let origin: Atomic<UInt32>
+    /// Scopes: causes (records region): claimed by the first cancel that brings one; given for the deadline at birth.
+    /// Last, where a value has its drop function: one look at the last word tells whether there is anything to give back.
+    let cause: Atomic<UInt32>
+    let timeoutCause: Atomic<UInt32>
 }
 
 /// A value node or a detached one: it has no end of its own, and uses those words for its value. Same line, same places
@@ -48,6 +49,17 @@ struct ValueNode: ~Copyable {
     let drop: Atomic<UInt64>
 }
 
+/// `values` and `clock` of a node: what its children inherit, as the one word that they are.
+struct Lineage {
+    let bits: UInt64
+
+    @inline(__always) init(bits: UInt64) { self.bits = bits }
+    @inline(__always) init(values: UInt32, clock: UInt32) { bits = UInt64(values) | UInt64(clock) << 32 }
+
+    @inline(__always) var values: UInt32 { UInt32(truncatingIfNeeded: bits) }
+    @inline(__always) var clock: UInt32 { UInt32(truncatingIfNeeded: bits >> 32) }
+}
+
 typealias NodePointer = UnsafeMutablePointer<Node>
 typealias ValuePointer = UnsafeMutablePointer<ValueNode>
 
@@ -64,6 +76,32 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// The state word; acquire: what was written before a verdict or a birth is seen after it.
     @inline(__always) var state: State { State(pointee.state.load(ordering: .acquiring)) }
+
+    /// The fields from `deadline` on, two to a word: the nodes of all kinds are born and looked at in whole words.
+    @inline(__always) func word(_ position: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
+        UnsafeMutableRawPointer(self).assumingMemoryBound(to: Atomic<UInt64>.self) + position
+    }
+
+    @inline(__always) private func write(_ position: Int, _ first: UInt32, _ second: UInt32) {
+        word(position).pointee.set(UInt64(first) | UInt64(second) << 32)
+    }
+
+    /// All that a scope is born with but the words that publish it.
+    @inline(__always) func write(
+        deadline: Int64, parent: UInt32, scope: UInt32, lineage: Lineage, origin: UInt32 = 0, timeoutCause: UInt32 = 0
+    ) {
+        pointee.deadline.set(deadline)
+        pointee.endedAt.set(0)
+        write(4, parent, scope)
+        word(5).pointee.set(lineage.bits)
+        write(6, 0, origin)
+        write(7, 0, timeoutCause)
+    }
+
+    @inline(__always) var lineage: Lineage { Lineage(bits: word(5).pointee.get()) }
+
+    /// Whether the last word says that there is nothing to give back: no causes, no drop function.
+    @inline(__always) var holdsNothing: Bool { word(7).pointee.get() == 0 }
 
     /// The scope that decides for this node: itself, or the nearest above; 0 where only roots are.
     @inline(__always) func scopeIndex(kind: UInt64) -> UInt32 {

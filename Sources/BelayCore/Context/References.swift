@@ -5,14 +5,15 @@ import Synchronization
 extension UnsafeMutablePointer where Pointee == Node {
     /// Takes a reference if the node still has this generation. After `true` the node stays what it is.
     @inline(__always) func acquire(generation: UInt64) -> Bool {
+        acquireAtOnce(generation: generation) || acquireSlowly(generation: generation)
+    }
+
+    /// The same where nothing stands in the way: no stripes, nobody else at the word. False means nothing.
+    @inline(__always) func acquireAtOnce(generation: UInt64) -> Bool {
         let old = pointee.references.get()
-        if old >> Handle.generationShift == generation
-            && old & (References.striped | References.countMask) &- 1 < References.most
-        {
-            // Acquire: what the last owner wrote before it let go is ours to see (release in `release`).
-            if pointee.references.change(old, old &+ 1) { return true }
-        }
-        return acquireSlowly(generation: generation)
+        // Acquire: what the last owner wrote before it let go is ours to see (release in `release`).
+        return old >> Handle.generationShift == generation && old & References.unusual == 0
+            && pointee.references.change(old, old &+ 1)
     }
 
     @inline(never) private func acquireSlowly(generation: UInt64) -> Bool {
@@ -48,17 +49,31 @@ extension UnsafeMutablePointer where Pointee == Node {
         if count & References.countMask == 0 { recycleUpwards() }
     }
 
-    /// The node's last reference has gone: recycle it, and every ancestor that this frees.
-    @inline(never) func recycleUpwards() {
+    /// The node's last reference has gone: recycle it, and every ancestor that this frees. Always BELAY_OK, so that a close
+    /// can end in it.
+    @inline(never) @discardableResult func recycleUpwards() -> belay_status {
         var current = self
         while true {
             let parent = node(current.recycle())
-            if parent.index < Root.firstFree { return }
-            if parent.pointee.references.get() & References.striped != 0 && parent.releaseOnStripe() { return }
+            if parent.index < Root.firstFree { return BELAY_OK }
+            if parent.pointee.references.get() & References.striped != 0 && parent.releaseOnStripe() { return BELAY_OK }
             let count = parent.pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
-            if count & References.countMask != 0 { return }
+            if count & References.countMask != 0 { return BELAY_OK }
             current = parent
         }
+    }
+
+    /// `release` for a node that is known to be counted. Always BELAY_OK.
+    @inline(__always) func releaseAtOnce() -> belay_status {
+        if pointee.references.get() & References.striped != 0 { return releaseSlowly() }
+        // Release and acquire as above.
+        let count = pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
+        return count & References.countMask == 0 ? recycleUpwards() : BELAY_OK
+    }
+
+    @inline(never) private func releaseSlowly() -> belay_status {
+        release()
+        return BELAY_OK
     }
 
     /// Gives back all that the node holds, and the node. Runs a value's drop function. Returns the parent's index, whose

@@ -68,17 +68,21 @@ extension UnsafeMutablePointer where Pointee == Node {
         return true
     }
 
-    /// Swaps the verdict in if there is none yet. True if it was this call that did.
+    /// Swaps the verdict in if there is none yet, and counts the end. True if it was this call that did.
     @discardableResult
     func decide(_ verdict: Verdict, as reason: Counter? = nil) -> Bool {
+        if !swapIn(verdict) { return false }
+        Counter.add(reason ?? verdict.reason)
+        return true
+    }
+
+    /// The swap alone.
+    @inline(__always) func swapIn(_ verdict: Verdict) -> Bool {
         var old = pointee.state.load(ordering: .acquiring)
         while !State(old).isDone {
             let (exchanged, found) = pointee.state.compareExchange(
                 expected: old, desired: old | verdict.bits, ordering: .sequentiallyConsistent)
-            if exchanged {
-                Counter.add(reason ?? verdict.reason)
-                return true
-            }
+            if exchanged { return true }
             old = found
         }
         return false

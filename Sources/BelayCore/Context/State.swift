@@ -55,6 +55,16 @@ struct State {
     @inline(__always) var verdict: Verdict { Verdict(bits: word & State.verdictMask) }
     @inline(__always) var isDone: Bool { word & State.verdictMask != 0 }
     @inline(__always) func has(_ bit: UInt64) -> Bool { word & bit != 0 }
+    /// Whether there may stand no more unattached scopes above a child of this one. (8 is the only run with that bit.)
+    @inline(__always) var hasLongestRun: Bool {
+        let mask = State.pulls | State.longestRun << State.runShift
+        return word & mask == mask
+    }
+    /// The bits `pulls` and `run` of an unattached child of this one.
+    @inline(__always) var pullsBelow: UInt64 {
+        let one: UInt64 = 1 << State.runShift
+        return has(State.pulls) ? (word & (State.pulls | State.runMask)) &+ one : State.pulls | one
+    }
     @inline(__always) var run: UInt64 { word >> State.runShift & 15 }
     @inline(__always) var generation: UInt64 { word >> Handle.generationShift }
     /// The number of the runtime it belongs to.
@@ -62,7 +72,11 @@ struct State {
     @inline(__always) var shape: UInt64 { word >> State.shapeShift & 7 }
 
     @inline(__always) static func birth(generation: UInt64, kind: UInt64, rest: UInt64) -> UInt64 {
-        generation << Handle.generationShift | kind << Handle.kindShift | kind << State.shapeShift | rest
+        birth(shifted: generation << Handle.generationShift, kind: kind, rest: rest)
+    }
+
+    @inline(__always) static func birth(shifted: UInt64, kind: UInt64, rest: UInt64) -> UInt64 {
+        shifted | kind << Handle.kindShift | kind << State.shapeShift | rest
     }
 
     /// The word of the cell once the context of that generation is closed: no handle matches it.
@@ -128,6 +142,8 @@ enum References {
     static let bias: UInt64 = 1 << 28
     /// The most references that a node gets, well below the bias.
     static let most: UInt64 = 1 << 27
+    /// Any of these, and taking a reference is not just adding one. (While the generation stands the count is not 0.)
+    static let unusual: UInt64 = striped | bias | most
 
     @inline(__always) static func word(generation: UInt64, count: UInt64) -> UInt64 {
         generation << Handle.generationShift | count

@@ -71,7 +71,7 @@ enum Foreign {
         var deadline = Clock.never
         if operations.pointee.deadline?(me, &deadline) != true { deadline = Clock.never }
         let marks = path == .polled ? State.asks : 0
-        let wrapper = Anchor.hang(anchor, clock: above.clock, .at(deadline), marks: marks, as: .createdCustom)
+        let wrapper = Anchor.hang(anchor, clock: above.clock, Limit(at: deadline), marks: marks, as: .createdCustom)
         if wrapper.bits == 0 { return wrapper }
         if !connect(record, path, wrapper) {
             let status = belay_last_status()

@@ -13,13 +13,16 @@ enum Registration {
     {
         let handle = Handle(ctx)
         if handle.kind == Kind.lite && handle.find() != nil { return fail(BELAY_ELEAF) }
-        let status = handle.status()
-        guard let function, status == BELAY_OK || status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED else {
-            return fail(function == nil ? BELAY_EINVAL : status)
-        }
+        guard let function else { return fail(BELAY_EINVAL) }
         guard let pinned = handle.pinInPlace() ?? handle.pinAfterSetup() else { return fail(handle.diagnose()) }
-        let scope = pinned.scopeIndex(kind: handle.kind)
-        let reg = add(to: scope, runtime: pinned.state.runtime, function, argument, flags: flags)
+        let runtime = pinned.state.runtime
+        if handle.kind == Kind.scope {
+            // The pin becomes the registration's reference.
+            return addGiven(handle.index, runtime: runtime, function, argument, flags: flags)
+        }
+        let scope = pinned.pointee.scope.get()
+        if scope != 0 { node(scope).retain() }
+        let reg = addGiven(scope, runtime: runtime, function, argument, flags: flags)
         pinned.release()
         return reg
     }
@@ -28,14 +31,17 @@ enum Registration {
     static func add(to scope: NodePointer, _ function: Function, _ argument: UnsafeMutableRawPointer?, flags: UInt64)
         -> belay_reg
     {
-        add(to: scope.index, runtime: scope.state.runtime, function, argument, flags: flags)
+        scope.retain()
+        return addGiven(scope.index, runtime: scope.state.runtime, function, argument, flags: flags)
     }
 
-    private static func add(
-        to scopeIndex: UInt32, runtime: UInt32, _ function: Function, _ argument: UnsafeMutableRawPointer?,
+    /// Takes over a reference on the scope; 0 is none.
+    private static func addGiven(
+        _ scopeIndex: UInt32, runtime: UInt32, _ function: Function, _ argument: UnsafeMutableRawPointer?,
         flags: UInt64
     ) -> belay_reg {
         guard let (index, generation) = Task.make(function, UInt64(UInt(bitPattern: argument))) else {
+            if scopeIndex != 0 { node(scopeIndex).release() }
             return fail(BELAY_ENOMEM)
         }
         let task = Task.at(index)
@@ -56,17 +62,19 @@ enum Registration {
     }
 
     /// Puts a pending task into the list of its scope, or dispatches it if the scope is done. `born` is its state word. The
-    /// task is freed on failure.
+    /// task and its reference are given up on failure.
     private static func join(_ scope: NodePointer, _ task: UnsafeMutablePointer<Task>, _ born: UInt64) -> belay_status {
-        // The registration's own reference.
-        scope.retain()
-        let status = scope.attach()
-        if status != BELAY_OK {
-            task.free()
-            scope.release()
-            return status
+        // Before it is attached: what has passed by now is not for the wheel.
+        let state = scope.settle()
+        if !state.isDone && !state.has(State.attached) {
+            let status = scope.attach()
+            if status != BELAY_OK {
+                task.free()
+                scope.release()
+                return status
+            }
         }
-        if scope.settle().isDone || !scope.listen.pointee.add(task, to: scope) {
+        if scope.state.isDone || !scope.listen.pointee.add(task, to: scope) {
             dispatch(task)
             return BELAY_OK
         }

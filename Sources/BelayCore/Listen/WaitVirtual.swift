@@ -49,7 +49,7 @@ enum WaitVirtual {
         }
     }
 
-    private static func hasStopped(_ clock: UInt32) -> Bool {
+    fileprivate static func hasStopped(_ clock: UInt32) -> Bool {
         clock != 0 && Runtime.at(clock).pointee.phase != Runtime.open
     }
 
@@ -66,6 +66,40 @@ enum WaitVirtual {
             return false
         }
         return wakers.wake(atEndOf: parent)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == LiteNode {
+    /// The same for a local context alone. It keeps its parent's runtime, so one alarm does for both times.
+    func waitVirtually(_ timeout: Int64) -> belay_status {
+        let clock = asNode.state.runtime
+        if Runtime.at(clock).pointee.loop.isMine { return BELAY_EDEADLK }
+        return withUnsafeTemporaryAllocation(of: UInt64.self, capacity: 4) { words in
+            var wakers = Wakers(words.baseAddress.unsafelyUnwrapped, for: 1)
+            let status = sleepVirtually(until: Clock.after(timeout, in: clock), &wakers)
+            wakers.withdraw()
+            return status
+        }
+    }
+
+    private func sleepVirtually(until end: Int64, _ wakers: inout Wakers) -> belay_status {
+        let clock = asNode.state.runtime
+        let parent = belay_ctx(bits: above.bits)
+        let first = min(end, pointee.deadline.get())
+        let isSet = wakers.wake(atEndOf: parent) && (first == Clock.never || wakers.wake(at: first, of: parent))
+        // With the parent or its runtime gone there is nothing to hear of, and the look below says so.
+        if !isSet && belay_last_status() != BELAY_ESTALE { return belay_last_status() }
+        while true {
+            // Before the look, so that a waker that comes after it is not missed.
+            wakers.prepare()
+            let state = settle()
+            if state.isDone { return state.verdict.status }
+            if end != Clock.never && (Clock.now(in: clock) >= end || WaitVirtual.hasStopped(clock)) {
+                return BELAY_TIMEOUT
+            }
+            // Its own cancel wakes only those who sleep on its own word.
+            wakers.sleep(until: Clock.after(1_000_000))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelayPlatform
 
-/// An ELF file of 64 bits, as far as it tells which function an address is in, and its build id. Everything in it is
+/// An ELF file of 64 bits, as far as it tells which function an address is in, where its sections are, and its build id. Everything in it is
 /// looked at with its bounds: the file may be cut short, replaced, or no ELF file at all, and then it knows nothing.
 struct Image {
     struct Symbol {
@@ -34,13 +34,21 @@ struct Image {
     }
 
     /// What stands at an offset of the file; 0 beyond its end.
-    @inline(never) private func get<T: FixedWidthInteger>(_ offset: UInt64, as type: T.Type) -> T {
+    @inline(never) func get<T: FixedWidthInteger>(_ offset: UInt64, as type: T.Type) -> T {
         guard let file, size >= MemoryLayout<T>.size, offset <= UInt64(size - MemoryLayout<T>.size) else { return 0 }
         return file.loadUnaligned(fromByteOffset: Int(offset), as: T.self)
     }
 
-    private struct Section {
+    /// What stands from one offset to another; empty where that is not in the file.
+    @inline(never) func bytes(_ start: UInt64, _ end: UInt64) -> UnsafeRawBufferPointer {
+        guard let file, start < end, end <= UInt64(size) else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        return UnsafeRawBufferPointer(start: file + Int(start), count: Int(end - start))
+    }
+
+    struct Section {
+        let name: UInt32
         let type: UInt32
+        let flags: UInt64
         let offset: UInt64
         let size: UInt64
         let link: UInt32
@@ -51,12 +59,30 @@ struct Image {
     @inline(never) private func section(_ number: UInt64) -> Section {
         let at = get(40, as: UInt64.self) &+ number &* UInt64(get(58, as: UInt16.self))
         return Section(
-            type: get(at &+ 4, as: UInt32.self), offset: get(at &+ 24, as: UInt64.self),
-            size: get(at &+ 32, as: UInt64.self), link: get(at &+ 40, as: UInt32.self))
+            name: get(at, as: UInt32.self), type: get(at &+ 4, as: UInt32.self), flags: get(at &+ 8, as: UInt64.self),
+            offset: get(at &+ 24, as: UInt64.self), size: get(at &+ 32, as: UInt64.self),
+            link: get(at &+ 40, as: UInt32.self))
+    }
+
+    /// A section by its name, with the NUL that ends it; nil if there is none, or if it is compressed or not wholly in
+    /// the file.
+    @inline(never) func section(_ name: StaticString) -> ByteReader? {
+        let names = section(UInt64(get(62, as: UInt16.self)))
+        for number in 0..<sectionCount {
+            let found = section(number)
+            let start = names.offset &+ UInt64(found.name)
+            let content = bytes(found.offset, found.offset &+ found.size)
+            if bytes(start, start &+ UInt64(name.utf8CodeUnitCount)).begins(name), found.flags & 0x800 == 0,
+                let at = content.baseAddress
+            {
+                return ByteReader(at: at, end: at + content.count)
+            }
+        }
+        return nil
     }
 
     /// Where in the file's own addresses an offset of the file is loaded.
-    private func address(ofOffset offset: UInt64) -> UInt64? {
+    func address(ofOffset offset: UInt64) -> UInt64? {
         let table = get(32, as: UInt64.self)
         let entrySize = UInt64(get(54, as: UInt16.self))
         for number in 0..<UInt64(get(56, as: UInt16.self)) {
@@ -104,17 +130,15 @@ struct Image {
     }
 
     private func name(_ names: Section, _ offset: UInt32) -> UnsafeRawBufferPointer? {
-        guard let file, names.offset < UInt64(size), UInt64(offset) < names.size else { return nil }
+        guard names.offset < UInt64(size), UInt64(offset) < names.size else { return nil }
         let start = names.offset + UInt64(offset)
         var end = start
         while end < UInt64(size) && get(end, as: UInt8.self) != 0 { end += 1 }
-        if end >= UInt64(size) || end == start { return nil }
-        return UnsafeRawBufferPointer(start: file + Int(start), count: Int(end - start)).forPeople
+        return end >= UInt64(size) || end == start ? nil : bytes(start, end).forPeople
     }
 
     /// The bytes of the note that the linker leaves; empty if there is none.
     func buildID() -> UnsafeRawBufferPointer {
-        let none = UnsafeRawBufferPointer(start: nil, count: 0)
         for number in 0..<sectionCount {
             let note = section(number)
             // A note of "GNU" of type 3.
@@ -122,10 +146,9 @@ struct Image {
                 get(note.offset &+ 12, as: UInt32.self) == 0x0055_4E47
             else { continue }
             let length = UInt64(get(note.offset &+ 4, as: UInt32.self))
-            guard let file, length <= 64, note.offset + 16 + length <= UInt64(size) else { return none }
-            return UnsafeRawBufferPointer(start: file + Int(note.offset) + 16, count: Int(length))
+            return bytes(note.offset &+ 16, note.offset &+ 16 &+ min(length, 64))
         }
-        return none
+        return bytes(0, 0)
     }
 }
 

@@ -11,6 +11,11 @@ struct Mappings: ~Copyable {
         /// In the text, with a NUL.
         let path: UnsafeMutablePointer<CChar>
         var image: Image
+
+        /// How far from its file's own addresses one is that is in the mapping. The image is open.
+        func bias(of address: UInt64) -> UInt64? {
+            image.address(ofOffset: address - start + offset).map { address &- $0 }
+        }
     }
 
     private static let most = 256

@@ -6,9 +6,9 @@ import Synchronization
 /// Writes what the sampler has counted as a profile for pprof: protocol buffers, uncompressed (profile.proto of
 /// github.com/google/pprof).
 ///
-/// Functions are named from the symbol tables of the files that are mapped. We say that we have them (has_functions):
-/// what Go's pprof finds in C's debug information is worse where gcc has made copies of functions. Addresses and build
-/// ids are there for whoever wants lines: pprof -symbolize=force.
+/// Functions are named from the symbol tables of the files that are mapped, and lines are from their line tables. We do
+/// not leave that to pprof: Go's has no name for a function that gcc has copied, or has inlined elsewhere too, and no
+/// line in main; and a profile that says all of it can be read where the program is not.
 struct Profile: ~Copyable {
     private enum Field {
         static let sampleType: UInt64 = 1
@@ -92,8 +92,11 @@ struct Profile: ~Copyable {
         _ = string("")
         header(kind)
         for number in 0..<Site.count { samples(of: Site.at(number), kind) }
-        for number in 0..<stacks.mappings.count { mapping(number) }
-        for number in 0..<addresses.count { location(number) }
+        // Without memory for it there are no lines.
+        let lines = Lines(addresses)
+        for number in 0..<stacks.mappings.count { mapping(number, lines) }
+        for number in 0..<addresses.count { location(number, lines) }
+        lines?.free()
         return output.close()
     }
 
@@ -157,10 +160,12 @@ struct Profile: ~Copyable {
 
     // MARK: what samples refer to
 
-    @inline(never) private mutating func mapping(_ number: Int) {
+    @inline(never) private mutating func mapping(_ number: Int, _ lines: Lines?) {
+        let build = hex(stacks.mappings.buildID(number))
         let mapping = stacks.mappings[number]
         let file = cString(UnsafePointer(mapping.path))
-        let build = hex(stacks.mappings.buildID(number))
+        // The file is open since it was asked for its build id.
+        let hasLines = lines?.find(in: mapping) ?? false
         message.clear()
         message.number(1, UInt64(number) + 1)
         message.number(2, mapping.start)
@@ -169,38 +174,82 @@ struct Profile: ~Copyable {
         message.number(5, file)
         message.number(6, build)
         message.number(7, 1)
+        message.number(8, hasLines ? 1 : 0)
+        message.number(9, hasLines ? 1 : 0)
         emit(Field.mapping)
     }
 
-    @inline(never) private mutating func location(_ number: Int) {
+    @inline(never) private mutating func location(_ number: Int, _ lines: Lines?) {
         let address = addresses[number].key
+        let mapping = stacks.mappings.find(address)
         var function: UInt64 = 0
-        if let symbol = stacks.mappings.symbol(address) { function = self.function(symbol) }
+        var place: Lines.Place?
+        if let mapping, let symbol = stacks.mappings.symbol(address) {
+            // Where in Belay a call was is of no use to its caller.
+            if !symbol.name.begins("belay_") { place = lines?.place(address) }
+            function = self.function(symbol, place, stacks.mappings[mapping].image)
+        }
         message.clear()
         message.number(1, UInt64(number) + 1)
-        if let mapping = stacks.mappings.find(address) { message.number(2, UInt64(mapping) + 1) }
+        if let mapping { message.number(2, UInt64(mapping) + 1) }
         message.number(3, address)
         if function != 0 {
             inner.clear()
             inner.number(1, function)
+            inner.number(2, place?.line ?? 0)
             message.message(4, inner)
         }
         emit(Field.location)
     }
 
-    /// The function's number; written when it is first asked for. 0 if there is no room for more.
-    @inline(never) private mutating func function(_ symbol: Image.Symbol) -> UInt64 {
-        guard let entry = functions.entry(UInt64(UInt(bitPattern: symbol.name.baseAddress))) else { return 0 }
+    /// The function's number; written when it is first asked for, and once for each file that lines of it are from: code
+    /// of others may be inlined there. 0 if there is no room for more.
+    @inline(never) private mutating func function(
+        _ symbol: Image.Symbol, _ place: Lines.Place?, _ image: Image
+    ) -> UInt64 {
+        var key = UInt64(UInt(bitPattern: symbol.name.baseAddress))
+        if let place, let unit = place.unit {
+            key ^= (UInt64(UInt(bitPattern: unit.at)) << 16 &+ place.file) &* 0x9E37_79B9_7F4A_7C15
+        }
+        guard let entry = functions.entry(key) else { return 0 }
         let number = entry.pointee.order + 1
         if entry.pointee.value != 0 { return number }
         entry.pointee.value = 1
         let name = string(symbol.name)
+        var file: UInt64 = 0
+        if let place, let unit = place.unit { file = path(LineUnit(unit).path(place.file, image)) }
         message.clear()
         message.number(1, number)
         message.number(2, name)
         message.number(3, name)
+        message.number(4, file)
         emit(Field.function)
         return number
+    }
+
+    /// A file's path in one.
+    private mutating func path(_ path: LineUnit.Path) -> UInt64 {
+        withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { text in
+            var used = 0
+            func add(_ part: UnsafeRawBufferPointer) {
+                if part.isEmpty { return }
+                // One that begins with a slash is whole.
+                if part[0] == 47 { used = 0 }
+                if used + part.count + 1 > text.count { return }
+                if used > 0 {
+                    text[used] = 47
+                    used += 1
+                }
+                for byte in part {
+                    text[used] = byte
+                    used += 1
+                }
+            }
+            add(path.base)
+            add(path.folder)
+            add(path.name)
+            return string(UnsafeRawBufferPointer(rebasing: text[0..<used]))
+        }
     }
 
     @inline(never) private mutating func valueType(_ field: UInt64, _ type: StaticString, _ unit: StaticString) {

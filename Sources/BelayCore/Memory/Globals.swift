@@ -16,6 +16,8 @@ struct Globals: ~Copyable {
     let threadLock: Lock
     /// Set in the child of a fork.
     private let forkedFlag: Atomic<UInt32>
+    /// How many forks lie between the first process and this one: tells what is left of before in memory that is not ours.
+    let forks: Atomic<UInt32>
     /// Guards first-time set-up: the roots, the fork hook, the shared descriptors.
     let setupLock: Lock
     let isSetUp: Atomic<UInt32>
@@ -115,6 +117,7 @@ struct Globals: ~Copyable {
     /// The child of a fork: no lock can be trusted and no thread is left, so no handle is found any more.
     borrowing func markForked() {
         forkedFlag.set(1)
+        forks.set(forks.get() &+ 1)
         for index in 0..<Region.count { Region.region(index).pointee.limit.set(0) }
         for index in 1..<Pool.count { Pool.at(index).pointee.makeStale() }
     }

@@ -40,6 +40,7 @@ struct Handle {
     static let kindShift: UInt64 = indexBits
     static let kindMask: UInt64 = 15 << kindShift
     static let generationShift: UInt64 = 32
+    static let generationMask: UInt64 = ~0 << generationShift
 
     @inline(__always) init(bits: UInt64) { self.bits = bits }
 
@@ -48,6 +49,8 @@ struct Handle {
     }
 
     @inline(__always) var index: UInt32 { UInt32(truncatingIfNeeded: bits & Handle.indexMask) }
+    /// The same without the way over 32 bits, for look-ups.
+    @inline(__always) var wideIndex: UInt64 { bits & Handle.indexMask }
     @inline(__always) var kind: UInt64 { bits >> Handle.kindShift & 15 }
     @inline(__always) var generation: UInt64 { bits >> Handle.generationShift }
 

@@ -38,6 +38,20 @@ struct Magazine: ~Copyable {
         return index
     }
 
+    /// Whether the next cell is at hand, and which it is: for a caller that may yet find that it needs none. Of that cell's
+    /// words only those that outlive it may be read before `takeFirst`.
+    @inline(__always) var hasCell: Bool { loaded.count != 0 }
+    @inline(__always) var first: UInt32 { loaded.head }
+
+    @inline(__always) mutating func takeFirst<T: ~Copyable>(_ cell: UnsafeMutablePointer<T>) {
+        let free = UnsafeMutableRawPointer(cell).assumingMemoryBound(to: FreeCell.self)
+        loaded.head = free.pointee.next.get()
+        loaded.count &-= 1
+    }
+
+    /// Whether a cell can be given without going to the depot.
+    @inline(__always) var hasRoom: Bool { loaded.count != Magazine.capacity }
+
     @inline(__always) mutating func push(_ index: UInt32, _ region: borrowing Region) {
         if loaded.count == Magazine.capacity { makeRoom(region) }
         region.cell(index, as: FreeCell.self).pointee.next.set(loaded.head)

@@ -43,6 +43,10 @@ struct Region: ~Copyable {
 
     /// The cell of a live or once live index, as whatever it is.
     @inline(__always) borrowing func cell<T: ~Copyable>(_ index: UInt32, as type: T.Type) -> UnsafeMutablePointer<T> {
+        cell(UInt64(index), as: type)
+    }
+
+    @inline(__always) borrowing func cell<T: ~Copyable>(_ index: UInt64, as type: T.Type) -> UnsafeMutablePointer<T> {
         UnsafeMutableRawPointer(bitPattern: base.get() &+ UInt(index) &* UInt(Region.cellBytes)).unsafelyUnwrapped
             .assumingMemoryBound(to: T.self)
     }

@@ -17,9 +17,12 @@ enum Clock {
     /// Whether `instant` has passed. Exact, and yet cheap while the instant is far off: the coarse clock is a quarter of
     /// the exact one's cost and never ahead of it, so only its last steps before the instant need the exact one.
     @inline(__always) static func hasPassed(_ instant: Int64) -> Bool {
-        if belaycore_now_coarse() &+ coarseLag < instant { return false }
+        if isFarOff(instant) { return false }
         return belaycore_now() >= instant
     }
+
+    /// Whether `instant` is certainly to come; false means nothing.
+    @inline(__always) static func isFarOff(_ instant: Int64) -> Bool { belaycore_now_coarse() &+ coarseLag < instant }
 
     /// `duration` from now. Never early; a sum that overflows is never.
     @inline(__always) static func after(_ duration: Int64) -> Int64 { after(duration, in: 0) }

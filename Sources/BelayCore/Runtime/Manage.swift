@@ -194,7 +194,7 @@ private enum Manage {
     static func plant(_ number: UInt32) -> Bool {
         let bits = UInt64(number) << State.runtimeShift
         let above = Parentage(parent: Root.background.index, scope: 0, values: 0, clock: 0, runtime: bits)
-        let scope = deriveScope(above, .none, as: .createdInnerScope)
+        let scope = deriveScope(above, Limit(), as: .createdInnerScope)
         guard let under = Parentage.join(scope) else { return false }
         let root = deriveValue(under, kind: Kind.root, key: 0, value: 0, drop: 0, as: .createdRoot)
         if root.bits == 0 {

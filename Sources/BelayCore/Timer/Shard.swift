@@ -153,9 +153,10 @@ struct Shard: ~Copyable {
     /// A child whose parent's deadline is not later has no timer. Unless deadlines move in this process: then the parent's
     /// may become the later one, and nobody would look for the child.
     static func armOwn(_ scope: NodePointer) -> belay_status {
-        // Partner of the same in `armOwnOfAll`: one of us sees what the other wrote before.
-        atomicMemoryFence(ordering: .sequentiallyConsistent)
-        guard Globals.pointer.pointee.haveMoved.get() != 0, scope.pointee.deadline.get() != Clock.never,
+        // After the swap in `markAttached`; partner of the fence in `armOwnOfAll`, which stands between the same two the
+        // other way round: one of us sees what the other wrote.
+        guard Globals.pointer.pointee.haveMoved.load(ordering: .sequentiallyConsistent) != 0,
+            scope.pointee.deadline.get() != Clock.never,
             scope.state.has(State.attached)
         else { return BELAY_OK }
         return arm(scope)
@@ -163,6 +164,7 @@ struct Shard: ~Copyable {
 
     /// The same for all that were attached before the first move of a deadline in this process. Once.
     static func armOwnOfAll() {
+        // After the exchange of `haveMoved`, before the look at who is attached.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
         for index in Root.firstFree..<max(Region.contexts.pointee.limit.load(ordering: .acquiring), Root.firstFree) {
             let scope = node(index)

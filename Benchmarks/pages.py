@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts the numbers of results.json into README.md and docs/the-bill.md, between <!-- measured NAME --> and <!-- end -->.
+
+    python3 Benchmarks/pages.py build/bench/results.json "a remark on the machine"
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+from chart import SHOWN
+from report import OURS, figure
+
+# The rival that the README's table is about, and the cases that say least to somebody who is new.
+GO = "go"
+NOT_IN_README = ("threads.cancel.2", "value.miss.32", "timer.random.1000000")
+
+
+def times(ratio: float) -> str:
+    return figure(ratio) + "×"
+
+
+def with_unit(one: dict, unit: str) -> str:
+    return f"{figure(one['quartiles'][1])} {unit}"
+
+
+def in_brief(results: dict) -> list[str]:
+    """What the work takes in Go and in Belay."""
+    rows = ["| | Go | Belay | Go takes |", "|---|---:|---:|---:|"]
+    for case, label in SHOWN:
+        rivals = results.get(case, {}).get("rivals", {})
+        if case in NOT_IN_README or "ratio" not in rivals.get(GO, {}):
+            continue
+        unit = results[case]["unit"]
+        go, ours = rivals[GO], rivals[OURS]
+        rows.append(f"| {label} | {with_unit(go, unit)} | {with_unit(ours, unit)} | {times(go['ratio'][1])} |")
+    return rows
+
+
+def goals(data: dict) -> list[str]:
+    rows = ["| | by | measured | goal | |", "|---|---|---:|---:|---|"]
+    for goal in data["goals"]:
+        by = goal["of"].split(":")[0]
+        mark = "✓" if goal["ratio"] >= goal["goal"] else "not met"
+        rows.append(
+            f"| {goal['what']} | {by} | {times(goal['ratio'])} | ≥ {times(goal['goal'])} | {mark} |"
+        )
+    return rows
+
+
+def everything(data: dict) -> list[str]:
+    rivals = [rival for rival in data["rivals"] if rival != OURS]
+    rows = ["| case | Belay | " + " | ".join(rivals) + " |", "|---|---:|" + "---:|" * len(rivals)]
+    for result in data["results"]:
+        measured = result["rivals"]
+        if "quartiles" not in measured.get(OURS, {}):
+            continue
+        cells = [times(measured[rival]["ratio"][1]) if "ratio" in measured.get(rival, {}) else "" for rival in rivals]
+        rows.append(f"| `{result['case']}` | {with_unit(measured[OURS], result['unit'])} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def fill(page: str, name: str, rows: list[str], note: str):
+    path = pathlib.Path(page)
+    block = f"<!-- measured {name} -->\n\n" + "\n".join(rows) + f"\n\n{note}\n\n<!-- end -->"
+    text, found = re.subn(rf"<!-- measured {name} -->.*?<!-- end -->", lambda _: block, path.read_text(), flags=re.S)
+    if not found:
+        sys.exit(f"{page} has no place for {name}: it wants the lines <!-- measured {name} --> and <!-- end -->")
+    path.write_text(text)
+
+
+def main():
+    data = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    remark = f"; {sys.argv[2]}" if sys.argv[2] else ""
+    setting = "" if data["setting"] == "usual" else f" --{data['setting']}"
+    results = {result["case"]: result for result in data["results"]}
+    note = f"`scripts/bench{setting}`, {data['date'][:10]}, {data['machine']['processor']}, "
+    note += f"{data['machine']['processors']} processors{remark}."
+    fill("README.md", "in brief", in_brief(results), note)
+    fill("docs/the-bill.md", "goals", goals(data), note)
+    fill("docs/the-bill.md", "everything", everything(data), note)
+
+
+if __name__ == "__main__":
+    main()
