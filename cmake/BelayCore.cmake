@@ -39,6 +39,7 @@ add_custom_command(OUTPUT "${_belay_swift_object}"
 add_library(belay_c OBJECT ${_belay_c})
 target_include_directories(belay_c PRIVATE "${PROJECT_SOURCE_DIR}/include")
 target_link_libraries(belay_c PRIVATE belay_settings)
+target_compile_options(belay_c PRIVATE $<$<NOT:$<CONFIG:Debug>>:-Os>) # nothing in it is hot
 set_target_properties(belay_c PROPERTIES POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden)
 
 set(_belay_keep "--keep-global-symbol=belay_*")

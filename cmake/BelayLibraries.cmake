@@ -24,6 +24,7 @@ target_link_libraries(belay_shared PRIVATE Threads::Threads)
 target_link_options(belay_static INTERFACE $<BUILD_INTERFACE:${BELAY_SANITIZE_LINK_FLAGS}>)
 target_link_options(belay_shared PRIVATE ${BELAY_SANITIZE_LINK_FLAGS} -Wl,--gc-sections -Wl,--as-needed
   -Wl,-z,nodelete # its threads may outlive a dlclose
+  -Wl,-z,noseparate-code # no gaps of a page each in the file, between what is executed and what is only read
   "-Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/belay.map")
 if(NOT BELAY_SANITIZE) # a sanitizer's runtime is in the program, not in the library
   target_link_options(belay_shared PRIVATE -Wl,-z,defs)

@@ -970,8 +970,8 @@ typedef enum belay_profile_kind {
  * names alone, and without symbols addresses and build ids. A profile without samples is valid, too. Other threads
  * may derive and close meanwhile: each context is counted or not, but the sum is of no single moment. Blocks for as
  * long as a write to the descriptor does; one that does not block is waited for. Reads /proc/self/maps and the files
- * named there; uses some hundred KiB of memory while it runs, and no lock that a derivation would wait for. SIGPIPE
- * is yours to see to. Does not close `fd`.
+ * named there; uses some hundred KiB of memory while it runs, and no lock that a derivation would wait for. Raises no
+ * SIGPIPE. Does not close `fd`.
  * BELAY_OK; BELAY_ESYSTEM and errno when a write fails, with part of the profile written; BELAY_EINVAL for a negative
  * descriptor or a kind that is none; BELAY_ENOMEM; BELAY_EFORK. */
 belay_status belay_profile_write(belay_profile_kind kind, int fd);

@@ -42,13 +42,19 @@ public struct ContextMetrics: Sendable {
 
     private let values: [String: UInt64]
 
-    /// Reads all measurements.
-    public static func read() -> ContextMetrics {
+    /// For all of them, in the order of `all`. The names are constants.
+    private nonisolated(unsafe) static let blank: [belay_sample] = {
         var samples: [belay_sample] = []
         var found = belay_metric()
         while belay_metric_at(samples.count, &found) {
             samples.append(belay_sample(name: found.name, value: 0, status: BELAY_OK))
         }
+        return samples
+    }()
+
+    /// Reads all measurements.
+    public static func read() -> ContextMetrics {
+        var samples = blank
         _ = belay_metrics_read(&samples, samples.count)
         return ContextMetrics(values: Dictionary(uniqueKeysWithValues: zip(all.map(\.name), samples.map(\.value))))
     }

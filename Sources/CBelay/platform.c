@@ -111,36 +111,24 @@ void belaycore_barrier_by_page(void) {
     errno = saved;
 }
 
-static int write_all(int fd, const char *bytes, size_t count) {
-    while (count > 0) {
-        ssize_t done = write(fd, bytes, count);
-        if (done > 0) {
-            bytes += done;
-            count -= (size_t)done;
-        } else if (done == 0) {
-            return EIO;
-        } else if (errno == EAGAIN) {
-            struct pollfd room = {.fd = fd, .events = POLLOUT};
-            if (poll(&room, 1, -1) < 0 && errno != EINTR) return errno;
-        } else if (errno != EINTR) {
-            return errno;
-        }
-    }
-    return 0;
-}
-
 /* SIGPIPE comes to the thread that writes, so it is kept off here and, if it came for us, taken away again. */
-int belaycore_write(int32_t fd, const void *bytes, size_t count) {
+ssize_t belaycore_write(int32_t fd, const void *bytes, size_t count) {
     sigset_t only, before, pending;
     sigemptyset(&only);
     sigaddset(&only, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &only, &before);
     sigpending(&pending);
-    int error = write_all(fd, bytes, count);
-    if (error == EPIPE && !sigismember(&pending, SIGPIPE)) {
+    ssize_t done = write(fd, bytes, count);
+    if (done < 0) done = -errno;
+    if (done == -EPIPE && !sigismember(&pending, SIGPIPE)) {
         struct timespec none = {0, 0};
         while (sigtimedwait(&only, NULL, &none) < 0 && errno == EINTR) {}
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
+    return done;
+}
+
+int32_t belaycore_await_room(int32_t fd) {
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
+    return poll(&room, 1, -1) < 0 && errno != EINTR ? errno : 0;
 }

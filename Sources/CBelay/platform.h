@@ -134,6 +134,7 @@ static inline void *belaycore_allocate_aligned(size_t alignment, size_t bytes) {
 }
 static inline void belaycore_free(void *p) { free(p); }
 static inline void belaycore_fill(void *p, int byte, size_t bytes) { memset(p, byte, bytes); }
+static inline size_t belaycore_length(const char *text) { return strlen(text); }
 static inline void belaycore_copy(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
 
 /* Tells the checking tool that the program runs under, if any, whether these bytes may be touched: a program that is
@@ -235,8 +236,10 @@ static inline void belaycore_alarm_set(int32_t fd, int64_t instant) {
     timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL);
     errno = saved;
 }
-/* Writes all of it, waiting where the descriptor is full. 0, or why it did not work (errno). Raises no SIGPIPE. */
-BELAYCORE_HIDDEN int belaycore_write(int32_t fd, const void *bytes, size_t count);
+/* write(2): how much, or -errno. Raises no SIGPIPE. */
+BELAYCORE_HIDDEN ssize_t belaycore_write(int32_t fd, const void *bytes, size_t count);
+/* Sleeps until a descriptor that does not block has room, or for less. 0, or errno. */
+BELAYCORE_HIDDEN int32_t belaycore_await_room(int32_t fd);
 static inline int belaycore_errno(void) { return errno; }
 static inline void belaycore_set_errno(int error) { errno = error; }
 
@@ -277,8 +280,6 @@ extern BELAYCORE_HIDDEN unsigned char belaycore_sampler_storage[BELAYCORE_SAMPLE
 static inline void *belaycore_sampler(void) { return belaycore_sampler_storage; }
 /* The call stack, innermost first: return addresses, at most `most`. May allocate when it is first called. */
 BELAYCORE_HIDDEN int32_t belaycore_stack(void **frames, int32_t most);
-/* Writes some of it, waiting where the descriptor does not block: how much, or -1 and errno. */
-BELAYCORE_HIDDEN ssize_t belaycore_write_some(int32_t fd, const void *bytes, size_t count);
 /* A whole file as memory, read only; NULL if it is none. belaycore_unmap gives it back. */
 BELAYCORE_HIDDEN void *belaycore_map_file(const char *path, size_t *bytes);
 /* A file of /proc, which has no size: reads up to `room` bytes of it, and says how many; 0 if it cannot be read. */

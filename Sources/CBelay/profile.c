@@ -4,7 +4,6 @@
 #include "platform.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
 #if defined(__has_include)
 #if __has_include(<execinfo.h>)
@@ -27,17 +26,6 @@ __attribute__((noinline)) int32_t belaycore_stack(void **frames, int32_t most) {
     (void)frames, (void)most;
     return 0;
 #endif
-}
-
-ssize_t belaycore_write_some(int32_t fd, const void *bytes, size_t count) {
-    for (;;) {
-        ssize_t done = write(fd, bytes, count);
-        if (done >= 0) return done;
-        if (errno == EINTR) continue;
-        if (errno != EAGAIN && errno != EWOULDBLOCK) return -1;
-        struct pollfd ready = {.fd = fd, .events = POLLOUT};
-        if (poll(&ready, 1, -1) < 0 && errno != EINTR) return -1;
-    }
 }
 
 void *belaycore_map_file(const char *path, size_t *bytes) {

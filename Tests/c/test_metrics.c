@@ -34,7 +34,7 @@ static void read_all(belay_sample *samples) {
 static void mark(void) {
     belay_sample samples[MOST];
     read_all(samples);
-    for (size_t i = 0; i < count_metrics(); i++) before[i] = samples[i].value;
+    for (size_t i = 0, all = count_metrics(); i < all; i++) before[i] = samples[i].value;
 }
 
 struct moved { const char *name; uint64_t by; };
@@ -43,7 +43,7 @@ struct moved { const char *name; uint64_t by; };
 static void check_moved(const struct moved *list, size_t n) {
     belay_sample samples[MOST];
     read_all(samples);
-    for (size_t i = 0; i < count_metrics(); i++) {
+    for (size_t i = 0, all = count_metrics(); i < all; i++) {
         if (strncmp(samples[i].name, "/ctx/", 5) != 0 || strncmp(samples[i].name, "/ctx/live", 9) == 0) continue;
         uint64_t expected = 0;
         for (size_t k = 0; k < n; k++) {
@@ -273,7 +273,7 @@ static void lateness(void) {
     atomic_int runs = 0;
     belay_instant start = belay_now();
     CHECK(belay_timer_after(belay_runtime_background(runtime), BELAY_MS(1), check_count, &runs).bits != 0);
-    check_sleep_until(start + BELAY_MS(6));
+    check_sleep_until(belay_now() + BELAY_MS(6));
     while (atomic_load(&runs) == 0) CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
     belay_duration most = belay_now() - start;
     CHECK_IS(belay_metrics_read(sums, 17), BELAY_OK);
@@ -365,7 +365,7 @@ static void read_meanwhile(void) {
     read_all(last);
     for (long turn = check_scaled(2000); turn > 0; turn--) {
         read_all(now);
-        for (size_t i = 0; i < count_metrics(); i++) {
+        for (size_t i = 0, all = count_metrics(); i < all; i++) {
             belay_metric metric;
             CHECK(belay_metric_at(i, &metric));
             // Counters never go back; what lives never comes out as a number below zero.

@@ -55,16 +55,16 @@ extension UnsafeMutablePointer where Pointee == Node {
             return true
         }
         let parent = node(above).listen
-        parent.pointee.lock.lock()
+        parent.pointee.lock.lockInPlace()
         // The scope above swaps its verdict in before it takes its lock to take the list. So either its verdict is seen
         // here, or this scope is in the list when that happens.
         if node(above).state.isDone {
-            parent.pointee.lock.unlock()
+            parent.pointee.lock.unlockInPlace()
             _ = settle()
             return true
         }
         if markAttached() { parent.pointee.link(mine) }
-        parent.pointee.lock.unlock()
+        parent.pointee.lock.unlockInPlace()
         return true
     }
 
@@ -89,18 +89,18 @@ extension UnsafeMutablePointer where Pointee == Node {
         let above = pointee.scope.get()
         if above == 0 { return }
         let parent = node(above).listen
-        parent.pointee.lock.lock()
+        parent.pointee.lock.lockInPlace()
         if !parent.pointee.isTaken {
             parent.pointee.unlink(pointee.listen.get())
-            parent.pointee.lock.unlock()
+            parent.pointee.lock.unlockInPlace()
             return
         }
         let pusher = Listen.at(parent.pointee.pusher)
-        parent.pointee.lock.unlock()
+        parent.pointee.lock.unlockInPlace()
         // The list was taken by a push that started there or above. It may be looking at us: let it finish.
         if pusher != parent {
-            pusher.pointee.lock.lock()
-            pusher.pointee.lock.unlock()
+            pusher.pointee.lock.lockInPlace()
+            pusher.pointee.lock.unlockInPlace()
         }
     }
 }

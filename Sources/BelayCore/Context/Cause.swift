@@ -12,7 +12,7 @@ enum CauseRecord {
         return make(copying: cause)
     }
 
-    static func make(copying cause: belay_cause) -> UInt32 {
+    @inline(never) static func make(copying cause: belay_cause) -> UInt32 {
         guard let thread = Thread.current else { return 0 }
         let index = thread.takeRecord()
         if index == 0 { return 0 }
@@ -49,7 +49,7 @@ extension belay_cause {
     }
 
     /// Whether it is what a context without a cause of its own has: the same number may be somebody's own.
-    func says(_ status: belay_status) -> Bool {
+    @inline(never) func says(_ status: belay_status) -> Bool {
         if code != Int64(status.rawValue) { return false }
         var mine = self
         var plain = belay_cause(status)
@@ -62,7 +62,7 @@ extension belay_cause {
     }
 
     /// Copies the text, cut at 55 bytes between UTF-8 characters, and fills up with zeroes.
-    mutating func setMessage(_ text: UnsafePointer<CChar>?) {
+    @inline(never) mutating func setMessage(_ text: UnsafePointer<CChar>?) {
         withUnsafeMutableBytes(of: &message) { room in
             for i in 0..<room.count { room[i] = 0 }
             guard let text else { return }

@@ -6,22 +6,23 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// Cancels the scope if it is live. `cause` is a record that this call owns, or 0. When it returns, every descendant
     /// reads as done. The caller keeps the node alive.
     func cancel(cause record: UInt32, as reason: Counter = .endedCanceled) {
-        var record = record
-        if !settle().isDone {
-            var verdict = Verdict.canceled
-            if record != 0 {
-                // The first cancel with a cause puts it in; whoever loses helps the winner to its verdict.
-                let (exchanged, _) = pointee.cause.compareExchange(
-                    expected: 0, desired: record, ordering: .acquiringAndReleasing)
-                if exchanged { record = 0 }
-                verdict = .canceledWithCause
-            }
+        if settle().isDone {
+            freeRecord(record)
+        } else {
+            let verdict = record == 0 ? .canceled : claim(cause: record)
             // Before the verdict (release by its swap): unattached children compare their deadlines with it.
             _ = pointee.endedAt.compareExchange(expected: 0, desired: Clock.now(in: state.runtime), ordering: .relaxed)
             decide(verdict, as: reason)
         }
-        freeRecord(record)
         finish()
+    }
+
+    /// The verdict of a cancel that brings a cause. The first one puts it in; whoever loses helps the winner to its verdict.
+    @inline(never) func claim(cause record: UInt32) -> Verdict {
+        let (exchanged, _) = pointee.cause.compareExchange(
+            expected: 0, desired: record, ordering: .acquiringAndReleasing)
+        if !exchanged { freeRecord(record) }
+        return .canceledWithCause
     }
 
     /// Makes an end that has its verdict known to all: descendants, waiters, descriptors, callbacks. Harmless to repeat;
@@ -48,13 +49,13 @@ extension UnsafeMutablePointer where Pointee == Node {
     private func push(into ended: inout Ended) -> Bool {
         let top = listen
         let topIndex = pointee.listen.get()
-        top.pointee.lock.lock()
+        top.pointee.lock.lockInPlace()
         if top.pointee.isTaken {
             let pusher = Listen.at(top.pointee.pusher)
-            top.pointee.lock.unlock()
+            top.pointee.lock.unlockInPlace()
             if pusher != top {
-                pusher.pointee.lock.lock()
-                pusher.pointee.lock.unlock()
+                pusher.pointee.lock.lockInPlace()
+                pusher.pointee.lock.unlockInPlace()
             }
             return false
         }
@@ -65,7 +66,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         while let index = queue.next() {
             let listen = Listen.at(index)
             let child = node(listen.pointee.node.get())
-            listen.pointee.lock.lock()
+            listen.pointee.lock.lockInPlace()
             if !listen.pointee.isTaken {
                 queue.append(childrenOf: child, listen.pointee.children.get())
                 listen.pointee.children.set(Listen.taken | topIndex)
@@ -75,14 +76,14 @@ extension UnsafeMutablePointer where Pointee == Node {
                     ended.add(index)
                 }
             }
-            listen.pointee.lock.unlock()
+            listen.pointee.lock.unlockInPlace()
         }
-        top.pointee.lock.unlock()
+        top.pointee.lock.unlockInPlace()
         return true
     }
 
     /// Marks the merged contexts that hang on this scope, which has its verdict. Under its listen lock.
-    private func markLinked() {
+    @inline(never) private func markLinked() {
         var callback = listen.pointee.callbacks.get()
         while callback != 0 {
             let task = Task.at(callback)
@@ -208,7 +209,7 @@ public func belay_cancel_cause(_ ctx: belay_ctx, _ code: Int64, _ message: Unsaf
 
 extension Handle {
     @inline(never) fileprivate func cancelPinned(cause: UInt32) -> belay_status {
-        guard let pinned = pin() else {
+        guard let pinned = pinInPlace() else {
             freeRecord(cause)
             return diagnose()
         }

@@ -111,7 +111,7 @@ extension Handle {
             return diagnose()
         }
         pinned.asLite.cancel(cause: cause)
-        pinned.release()
+        pinned.unpin()
         return BELAY_OK
     }
 }
@@ -132,7 +132,7 @@ extension Found {
     @inline(never) private func settledLiteStatus(_ handle: Handle) -> belay_status {
         guard let pinned = handle.pin() else { return handle.absent() }
         let status = pinned.asLite.settle().verdict.status
-        pinned.release()
+        pinned.unpin()
         return status
     }
 
@@ -180,7 +180,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
             inheritCause(scope.cause(end), end.verdict)
             decide(end.verdict.inherited)
         }
-        parent.release()
+        parent.unpin()
         return asNode.state
     }
 
@@ -197,18 +197,11 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
 
     /// `record` is owned by this call.
     func cancel(cause record: UInt32, as reason: Counter = .endedCanceled) {
-        var record = record
-        if !settle().isDone {
-            var verdict = Verdict.canceled
-            if record != 0 {
-                let (exchanged, _) = pointee.cause.compareExchange(
-                    expected: 0, desired: record, ordering: .acquiringAndReleasing)
-                if exchanged { record = 0 }
-                verdict = .canceledWithCause
-            }
-            decide(verdict, as: reason)
+        if settle().isDone {
+            freeRecord(record)
+        } else {
+            decide(record == 0 ? .canceled : asNode.claim(cause: record), as: reason)
         }
-        freeRecord(record)
         wakeSleepers()
     }
 

@@ -39,8 +39,11 @@ extension Handle {
         return generation <= node(index).state.generation ? BELAY_ESTALE : BELAY_EINVAL
     }
 
-    /// Takes a reference on the node if the handle is live: it stays what it is until `release`. Roots stay anyway.
-    @inline(__always) func pin() -> NodePointer? {
+    /// Takes a reference on the node if the handle is live: it stays what it is until `unpin`. Roots stay anyway.
+    @inline(never) func pin() -> NodePointer? { pinInPlace() }
+
+    /// `pin`, for hot paths.
+    @inline(__always) func pinInPlace() -> NodePointer? {
         guard let found = find() else { return nil }
         if isImmortal || found.node.acquire(generation: generation) { return found.node }
         found.node.makeStaleIfClosing(generation: generation)
@@ -52,6 +55,11 @@ extension Handle {
         guard kind == Kind.root, !Globals.pointer.pointee.forked, Setup.run() else { return nil }
         return pin()
     }
+}
+
+extension UnsafeMutablePointer where Pointee == Node {
+    /// The other half of `pin`: `release`, which is for hot paths.
+    @inline(never) func unpin() { release() }
 }
 
 /// First-time set-up: the arena for contexts and its roots, the fork hook.

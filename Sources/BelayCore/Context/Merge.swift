@@ -50,13 +50,13 @@ enum Merge {
                 if count == 0 { sole = i }
                 count += 1
             }
-            pinned.release()
+            pinned.unpin()
         }
         // One that is left alone is the answer itself, unless the first one's values would be lost.
         let isSole = count == 0 || (count == 1 && above.scope == 0 && above.values == 0)
         if isSole {
             giveBack(scopes, count)
-            node(above.parent).release()
+            node(above.parent).unpin()
             let answer = parents[count == 0 ? 0 : sole]
             let status = belay_retain(answer)
             return status == BELAY_OK ? answer : fail(status)
@@ -64,13 +64,15 @@ enum Merge {
         return hang(above, scopes, count)
     }
 
-    private static func contains(_ scopes: UnsafeMutablePointer<UInt32>, _ count: Int, _ scope: UInt32) -> Bool {
+    @inline(never) fileprivate static func contains(
+        _ scopes: UnsafeMutablePointer<UInt32>, _ count: Int, _ scope: UInt32
+    ) -> Bool {
         for i in 0..<count where scopes[i] == scope { return true }
         return false
     }
 
     private static func giveBack(_ scopes: UnsafeMutablePointer<UInt32>, _ count: Int) {
-        for i in 0..<count { node(scopes[i]).release() }
+        for i in 0..<count { node(scopes[i]).unpin() }
     }
 
     private static func hang(_ above: Parentage, _ scopes: UnsafeMutablePointer<UInt32>, _ count: Int) -> belay_ctx {
@@ -135,45 +137,12 @@ enum Merge {
     /// In the place of a key: the anchor is a merged context's. Another number than `Foreign.key`.
     private static let key: UInt64 = 2
 
-    /// From how many parents of merged contexts one looks up. Of those beyond only their own deadlines count.
-    private static let mostStarts = 256
-
     /// The earliest deadline of a scope and of all above, on whatever way. The caller keeps the scope.
     static func earliestDeadline(above scope: NodePointer) -> Int64 {
-        let runtime = scope.state.runtime
-        var earliest = Clock.never
-        func look(at clock: NodePointer) {
-            if Clock.isShared(clock.state.runtime, runtime) { earliest = min(earliest, clock.pointee.deadline.get()) }
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: Ways.most) { starts in
+            var ways = Ways(starts.baseAddress.unsafelyUnwrapped, from: scope)
+            return ways.earliestDeadline()
         }
-        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: mostStarts) { starts in
-            starts[0] = scope.index
-            var count = 1
-            var next = 0
-            while next < count {
-                var index = starts[next]
-                next += 1
-                while index != 0 {
-                    let current = node(index)
-                    let clock = current.pointee.clock.get()
-                    if clock != 0 { look(at: node(clock)) }
-                    look(at: current)
-                    if current.isMerged {
-                        Links.forEach(UInt32(truncatingIfNeeded: current.held)) { other, _ in
-                            if contains(starts.baseAddress.unsafelyUnwrapped, count, other.index) { return true }
-                            if count < mostStarts {
-                                starts[count] = other.index
-                                count += 1
-                            } else if let clock = other.clockInEffect {
-                                look(at: clock)
-                            }
-                            return true
-                        }
-                    }
-                    index = current.pointee.scope.get()
-                }
-            }
-        }
-        return earliest
     }
 
     fileprivate static func isKey(_ key: UInt64) -> Bool { key == Merge.key }
@@ -197,7 +166,7 @@ enum Merge {
             pinned.inheritAcross(from: source)
             pinned.finish()
         }
-        pinned.release()
+        pinned.unpin()
     }
 }
 
@@ -212,6 +181,58 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     fileprivate var isMerged: Bool {
         state.has(State.anchored) && Merge.isKey(node(pointee.parent.get()).asValue.pointee.key.get())
+    }
+}
+
+/// The ways up from a scope: its own, and those from the other parents of merged contexts on them.
+private struct Ways {
+    /// From how many parents one looks up. Of those beyond only their own deadlines count.
+    static let most = 256
+
+    /// Where they start, each once; there is room for `most`.
+    private let starts: UnsafeMutablePointer<UInt32>
+    private var count = 1
+    private let runtime: UInt32
+    private var earliest = Clock.never
+
+    init(_ starts: UnsafeMutablePointer<UInt32>, from scope: NodePointer) {
+        self.starts = starts
+        starts[0] = scope.index
+        runtime = scope.state.runtime
+    }
+
+    @inline(never) mutating func earliestDeadline() -> Int64 {
+        var next = 0
+        while next < count {
+            var index = starts[next]
+            next += 1
+            while index != 0 {
+                let current = node(index)
+                look(at: current.pointee.clock.get())
+                look(at: index)
+                if current.isMerged { branch(Links.Walk(UInt32(truncatingIfNeeded: current.held))) }
+                index = current.pointee.scope.get()
+            }
+        }
+        return earliest
+    }
+
+    private mutating func branch(_ links: Links.Walk) {
+        var links = links
+        while let (other, _) = links.next() {
+            if Merge.contains(starts, count, other.index) { continue }
+            if count < Ways.most {
+                starts[count] = other.index
+                count += 1
+            } else if let clock = other.clockInEffect {
+                look(at: clock.index)
+            }
+        }
+    }
+
+    @inline(never) private mutating func look(at clock: UInt32) {
+        if clock == 0 || !Clock.isShared(node(clock).state.runtime, runtime) { return }
+        earliest = min(earliest, node(clock).pointee.deadline.get())
     }
 }
 
@@ -249,39 +270,48 @@ private enum Links {
         }
     }
 
-    /// Calls `body` with each scope and the word of its link, until it answers false.
-    static func forEach(_ head: UInt32, _ body: (NodePointer, UnsafeMutablePointer<Atomic<UInt64>>) -> Bool) {
-        var record = head
-        while record != 0 {
-            for pair in 0..<perRecord {
+    /// The scopes, each with the word of its link.
+    struct Walk {
+        private var record: UInt32
+        private var pair = 0
+
+        init(_ head: UInt32) { record = head }
+
+        @inline(never) mutating func next() -> (scope: NodePointer, link: UnsafeMutablePointer<Atomic<UInt64>>)? {
+            while record != 0 {
+                if pair == perRecord {
+                    record = UInt32(RecordWords.word(record, 0).pointee.get())
+                    pair = 0
+                    continue
+                }
                 let scope = UInt32(RecordWords.word(record, 1 + pair * 2).pointee.get())
-                if scope != 0 && !body(node(scope), RecordWords.word(record, 2 + pair * 2)) { return }
+                let link = RecordWords.word(record, 2 + pair * 2)
+                pair += 1
+                if scope != 0 { return (node(scope), link) }
             }
-            record = UInt32(RecordWords.word(record, 0).pointee.get())
+            return nil
         }
     }
 
     /// Links the context to each scope. False when there is no memory; what was linked goes with the anchor.
     static func register(_ head: UInt32, _ merged: belay_ctx) -> Bool {
-        var isWhole = true
         let target = UnsafeMutableRawPointer(bitPattern: UInt(merged.bits))
-        forEach(head) { scope, link in
+        var links = Walk(head)
+        while let (scope, link) = links.next() {
             let reg = Registration.add(
                 to: scope, Merge.ended, target, flags: Task.inline | Task.waker | Task.link)
             link.pointee.set(reg.bits)
-            isWhole = reg.bits != 0
-            return isWhole
+            if reg.bits == 0 { return false }
         }
-        return isWhole
+        return true
     }
 
     static func firstEnded(_ head: UInt32) -> NodePointer? {
-        var first: NodePointer?
-        forEach(head) { scope, _ in
-            if scope.settle().isDone { first = scope }
-            return first == nil
+        var links = Walk(head)
+        while let (scope, _) = links.next() {
+            if scope.settle().isDone { return scope }
         }
-        return first
+        return nil
     }
 
     /// The anchor goes: nothing below it lives any more. The parents that this lets go may be merged contexts themselves,
@@ -313,10 +343,10 @@ private enum Links {
     }
 
     private static func letGo(_ head: UInt32) {
-        forEach(head) { scope, link in
+        var links = Walk(head)
+        while let (scope, link) = links.next() {
             _ = belay_stop(belay_reg(bits: link.pointee.get()))
-            scope.release()
-            return true
+            scope.unpin()
         }
         freeRecords(head)
     }

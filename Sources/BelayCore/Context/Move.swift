@@ -14,7 +14,7 @@ public func belay_set_deadline(_ ctx: belay_ctx, _ deadline: belay_instant) -> b
     guard handle.kind == Kind.scope else { return handle.kind == Kind.lite ? BELAY_ELEAF : BELAY_ENOCANCEL }
     guard let pinned = handle.pin() else { return handle.diagnose() }
     let status = pinned.moveDeadline(deadline)
-    pinned.release()
+    pinned.unpin()
     return status
 }
 

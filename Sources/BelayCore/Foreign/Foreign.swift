@@ -121,7 +121,7 @@ enum Foreign {
         if operations.pointee.err != nil, let pinned = Handle(wrapper).pin() {
             pinned.askOwner()
             if pinned.state.isDone { pinned.finish() }
-            pinned.release()
+            pinned.unpin()
         }
         return true
     }
@@ -153,7 +153,7 @@ enum Foreign {
             pinned.mark(status == BELAY_OK ? BELAY_CANCELED : status, cause)
         }
         pinned.finish()
-        pinned.release()
+        pinned.unpin()
     }
 
     /// The first listener is below a polled parent: from now on it is asked now and then. No more than one timer, which ends
@@ -168,7 +168,7 @@ enum Foreign {
             { raw in
                 guard let pinned = Handle(bits: UInt64(UInt(bitPattern: raw))).pin() else { return }
                 if pinned.settle().isDone { pinned.finish() }
-                pinned.release()
+                pinned.unpin()
             }, UnsafeMutableRawPointer(bitPattern: UInt(handle.bits)))
         if timer.bits != 0 { return BELAY_OK }
         word(record, .polling).pointee.set(0)
@@ -227,7 +227,7 @@ enum ForeignValues {
     /// The value for a key that the chain of `handle` does not have, or not before a foreign parent that answers for values.
     @inline(never) static func find(_ key: UInt64, _ handle: Handle) -> UInt64 {
         guard let pinned = handle.pin() else { return 0 }
-        defer { pinned.release() }
+        defer { pinned.unpin() }
         var nearest = pinned.pointee.values.get()
         while true {
             if let found = KeyTrie.findNode(key, from: nearest) { return found.pointee.value.get() }

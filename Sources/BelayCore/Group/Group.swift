@@ -152,8 +152,13 @@ extension UnsafeMutablePointer where Pointee == Group {
 
     /// Whether the calling thread is inside one of this group's tasks.
     var isCallersOwn: Bool {
-        let index = index
-        return Running.contains { $0.isWork && $0.pointee.link.get() == index }
+        @inline(never) get {
+            var running = Running.Walk()
+            while let task = running.next() {
+                if task.isWork && task.pointee.link.get() == index { return true }
+            }
+            return false
+        }
     }
 }
 

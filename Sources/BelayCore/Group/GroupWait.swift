@@ -25,7 +25,10 @@ extension UnsafeMutablePointer where Pointee == Group {
         if timeout <= 0 { return BELAY_TIMEOUT }
         // The thread that runs the tasks would wait for itself.
         if Runtime.at(Handle(context).runtime).pointee.loop.isMine { return BELAY_EDEADLK }
-        return Waiting.marking(handle) { sleepUntilIdle(until: Clock.after(timeout)) }
+        if !Waiting.begin(handle) { return BELAY_EDEADLK }
+        let status = sleepUntilIdle(until: Clock.after(timeout))
+        Waiting.end()
+        return status
     }
 
     /// What the tasks wrote is seen by whoever gets a "yes" under the lock under which the last one left.
@@ -76,12 +79,12 @@ extension UnsafeMutablePointer where Pointee == Group {
         if previous != 0 { Task.at(previous).pointee.entry.next.set(next) } else { pointee.waiting.set(next) }
     }
 
-    /// Calls `body` with what each of the group's tasks waits for, under the lock.
-    func forEachWaitingTask(_ body: (UInt64) -> Void) {
+    /// Adds what each of the group's tasks waits for, under the lock.
+    func addWaits(to ring: inout Ring) {
         pointee.lock.lock()
         var index = pointee.waiting.get()
         while index != 0 {
-            body(Task.at(index).pointee.waitsFor.load(ordering: .sequentiallyConsistent))
+            ring.add(Task.at(index).pointee.waitsFor.load(ordering: .sequentiallyConsistent))
             index = Task.at(index).pointee.entry.next.get()
         }
         pointee.lock.unlock()

@@ -8,7 +8,7 @@ enum Work {
     typealias Function = @convention(c) (belay_ctx, UnsafeMutableRawPointer?) -> Int64
 
     /// `group_go` and `group_try_go`.
-    static func start(
+    @inline(never) static func start(
         _ bits: belay_group, _ function: Function?, _ argument: UnsafeMutableRawPointer?, mayBlock: Bool
     ) -> belay_status {
         let handle = Handle(bits: bits.bits)

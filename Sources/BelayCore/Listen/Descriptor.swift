@@ -63,7 +63,7 @@ public func belay_done_fd(_ ctx: belay_ctx) -> Int32 {
     let isDone = status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED
     if status != BELAY_OK && !isDone { return Descriptor.fail(status) }
     guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return Descriptor.fail(handle.diagnose()) }
-    defer { pinned.release() }
+    defer { pinned.unpin() }
     let index = pinned.scopeIndex(kind: handle.kind)
     if index == 0 { return Descriptor.shared(done: false) }
     let scope = node(index)

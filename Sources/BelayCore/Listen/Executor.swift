@@ -117,7 +117,7 @@ struct Executor: ~Copyable {
         lock.unlock()
     }
 
-    private borrowing func appendLocked(_ task: UnsafeMutablePointer<Task>) {
+    @inline(never) private borrowing func appendLocked(_ task: UnsafeMutablePointer<Task>) {
         let index = task.index
         task.pointee.entry.next.set(0)
         if tail.get() == 0 { head.set(index) } else { Task.at(tail.get()).pointee.entry.next.set(index) }
@@ -168,7 +168,7 @@ struct Executor: ~Copyable {
         return takeLocked()
     }
 
-    private borrowing func takeLocked() -> UnsafeMutablePointer<Task>? {
+    @inline(never) private borrowing func takeLocked() -> UnsafeMutablePointer<Task>? {
         let index = head.get()
         if index == 0 { return nil }
         let task = Task.at(index)
@@ -208,7 +208,7 @@ struct Executor: ~Copyable {
     }
 
     /// The calling thread ends. Under the lock, which it lets go of.
-    private borrowing func leave() {
+    @inline(never) private borrowing func leave() {
         threads.set(threads.get() - 1)
         let isAwaited = closed.get() != 0
         lock.unlock()
@@ -218,7 +218,7 @@ struct Executor: ~Copyable {
     // MARK: the watch
 
     /// Under the lock.
-    private borrowing func beginWatch() {
+    @inline(never) private borrowing func beginWatch() {
         takenAtWatch.set(taken.get())
         watchAt.store(Clock.after(Executor.watchInterval), ordering: .sequentiallyConsistent)
     }
@@ -230,7 +230,7 @@ struct Executor: ~Copyable {
     }
 
     /// Should the driver not start, the pool stays as it is until the next task comes.
-    private static func hastenWatch(_ number: UInt32) {
+    @inline(never) private static func hastenWatch(_ number: UInt32) {
         // One that is there goes on to the end, also while its runtime is being freed.
         if Runtime.at(number).pointee.driver.isStarted || Driver.start(number) == BELAY_OK {
             Driver.hasten(nextWatch(number), number)
@@ -245,7 +245,7 @@ struct Executor: ~Copyable {
         Runtime.at(number).pointee.executor.look(number)
     }
 
-    private borrowing func look(_ number: UInt32) {
+    @inline(never) private borrowing func look(_ number: UInt32) {
         lock.lock()
         var start = false
         if head.get() == 0 || idle.get() > called.get() {
@@ -303,7 +303,9 @@ struct Executor: ~Copyable {
 
     /// Waits until no task is outstanding, and turns away what comes later if `closing`. False if `end` comes first; then it
     /// can be called again.
-    borrowing func drain(_ number: UInt32, isManual: Bool, closing: Bool = false, until end: Int64) -> Bool {
+    @inline(never) borrowing func drain(_ number: UInt32, isManual: Bool, closing: Bool = false, until end: Int64)
+        -> Bool
+    {
         while true {
             if isManual { runQueue() }
             lock.lock()

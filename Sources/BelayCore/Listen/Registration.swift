@@ -14,7 +14,7 @@ enum Registration {
         let handle = Handle(ctx)
         if handle.kind == Kind.lite && handle.find() != nil { return fail(BELAY_ELEAF) }
         guard let function else { return fail(BELAY_EINVAL) }
-        guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return fail(handle.diagnose()) }
+        guard let pinned = handle.pinInPlace() ?? handle.pinAfterSetup() else { return fail(handle.diagnose()) }
         let runtime = pinned.state.runtime
         if handle.kind == Kind.scope {
             // The pin becomes the registration's reference.
@@ -175,13 +175,13 @@ enum Registration {
         if index == 0 { return task.free() }
         let scope = node(index)
         let listen = scope.listen
-        listen.pointee.lock.lock()
+        listen.pointee.lock.lockInPlace()
         let isTaken = listen.pointee.isTaken
         if !isTaken { listen.pointee.remove(task) }
-        listen.pointee.lock.unlock()
+        listen.pointee.lock.unlockInPlace()
         // Where a push took the list, it frees what it finds stopped; if it has passed, we do.
         if isTaken && task.pointee.change(Task.stopping, to: Task.stopped) { return }
-        task.free()
+        task.freeInPlace()
         scope.release()
     }
 }
@@ -190,8 +190,8 @@ enum Registration {
 extension Listen {
     /// False if the scope has ended: nobody would look at the list any more.
     fileprivate borrowing func add(_ task: UnsafeMutablePointer<Task>, to scope: NodePointer) -> Bool {
-        lock.lock()
-        defer { lock.unlock() }
+        lock.lockInPlace()
+        defer { lock.unlockInPlace() }
         if isTaken || scope.state.isDone { return false }
         // Seen by the push: it takes this lock after the verdict.
         if task.pointee.state.get() & Task.link != 0 {

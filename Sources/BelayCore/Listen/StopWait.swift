@@ -16,7 +16,7 @@ public func belay_stop_wait(_ reg: belay_reg, _ timeout: belay_duration) -> bela
 public func belay_timer_stop_wait(_ timer: belay_timer, _ timeout: belay_duration) -> belay_status {
     let handle = Handle(bits: timer.bits)
     guard let (task, _) = Task.find(handle, kind: Kind.timer) else { return Task.diagnose(handle, kind: Kind.timer) }
-    return Waiting.afterStop(TimerTask.stop(task, handle), task, handle, timeout)
+    return Waiting.afterStop(belay_timer_stop(timer), task, handle, timeout)
 }
 
 /// A thread that waits for a task to be over, or for a group, says so in every task that it is itself inside of. So a
@@ -29,58 +29,35 @@ enum Waiting {
         _ answer: belay_status, _ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ timeout: Int64
     ) -> belay_status {
         if answer != BELAY_STOP_RUNNING { return answer }
-        if Running.contains(where: { $0 == task }) { return BELAY_STOP_RUNNING }
+        if Running.contains(task) { return BELAY_STOP_RUNNING }
         if timeout <= 0 { return task.handle.bits == handle.bits ? BELAY_TIMEOUT : BELAY_STOP_GONE }
-        return marking(handle) { sleep(task, handle, until: Clock.after(timeout)) }
-    }
-
-    /// Calls `sleep`, unless waiting for the thing that `handle` names would be for ever.
-    static func marking(_ handle: Handle, _ sleep: () -> belay_status) -> belay_status {
-        // A thread that is inside of nothing is in nobody's way.
-        guard Thread.known.map({ $0.pointee.running != 0 }) ?? false else { return sleep() }
-        mark(handle.bits)
-        let status = closesRing(handle) ? BELAY_EDEADLK : sleep()
-        mark(0)
+        if !begin(handle) { return BELAY_EDEADLK }
+        let status = sleep(task, handle, until: Clock.after(timeout))
+        end()
         return status
     }
 
-    private static func mark(_ handle: UInt64) {
-        _ = Running.contains { task in
-            task.pointee.waitsFor.store(handle, ordering: .sequentiallyConsistent)
-            if task.isWork { Group.at(task.pointee.link.get()).setWaiting(task, handle != 0) }
-            return false
+    /// The calling thread is about to wait for the thing that `handle` names. False if that would be for ever; else `end`
+    /// follows the wait.
+    static func begin(_ handle: Handle) -> Bool {
+        // A thread that is inside of nothing is in nobody's way.
+        if Thread.known?.pointee.running ?? 0 == 0 { return true }
+        mark(handle.bits)
+        let closes = withUnsafeTemporaryAllocation(of: UInt64.self, capacity: Ring.longest) { things in
+            var ring = Ring(things.baseAddress.unsafelyUnwrapped)
+            return ring.closes(from: handle.bits)
         }
+        if closes { mark(0) }
+        return !closes
     }
 
-    /// Rings of more things than this are not looked for; the timeout bounds them.
-    private static let longestRing = 256
+    static func end() { mark(0) }
 
-    /// Whether what `target` names waits, directly or not, for a task that the calling thread is inside of.
-    private static func closesRing(_ target: Handle) -> Bool {
-        withUnsafeTemporaryAllocation(of: UInt64.self, capacity: longestRing) { found in
-            found[0] = target.bits
-            var count = 1
-            var next = 0
-            func add(_ bits: UInt64) {
-                if bits == 0 || count == longestRing { return }
-                for i in 0..<count where found[i] == bits { return }
-                found[count] = bits
-                count += 1
-            }
-            while next < count {
-                let handle = Handle(bits: found[next])
-                next += 1
-                if let group = Group.pin(handle) {
-                    let closes = group.isCallersOwn
-                    if !closes { group.forEachWaitingTask { add($0) } }
-                    group.release()
-                    if closes { return true }
-                } else if let (task, _) = Task.find(handle, kind: handle.kind) {
-                    if Running.contains(where: { $0 == task }) { return true }
-                    add(task.pointee.waitsFor.load(ordering: .sequentiallyConsistent))
-                }
-            }
-            return false
+    @inline(never) private static func mark(_ handle: UInt64) {
+        var running = Running.Walk()
+        while let task = running.next() {
+            task.pointee.waitsFor.store(handle, ordering: .sequentiallyConsistent)
+            if task.isWork { Group.at(task.pointee.link.get()).setWaiting(task, handle != 0) }
         }
     }
 
@@ -97,5 +74,44 @@ enum Waiting {
                 return handle.matches(task.pointee.state.load(ordering: .acquiring)) ? BELAY_TIMEOUT : BELAY_STOP_GONE
             }
         }
+    }
+}
+
+/// A search along the marks of those who wait.
+struct Ring {
+    /// Of more things than this rings are not looked for; the timeout bounds them.
+    static let longest = 256
+
+    /// Handles of things that are waited for, each once; there is room for `longest`.
+    private let things: UnsafeMutablePointer<UInt64>
+    private var count = 0
+
+    init(_ things: UnsafeMutablePointer<UInt64>) { self.things = things }
+
+    /// Whether what `target` names waits, directly or not, for a task that the calling thread is inside of.
+    @inline(never) mutating func closes(from target: UInt64) -> Bool {
+        add(target)
+        var next = 0
+        while next < count {
+            let handle = Handle(bits: things[next])
+            next += 1
+            if let group = Group.pin(handle) {
+                let closes = group.isCallersOwn
+                if !closes { group.addWaits(to: &self) }
+                group.release()
+                if closes { return true }
+            } else if let (task, _) = Task.find(handle, kind: handle.kind) {
+                if Running.contains(task) { return true }
+                add(task.pointee.waitsFor.load(ordering: .sequentiallyConsistent))
+            }
+        }
+        return false
+    }
+
+    @inline(never) mutating func add(_ thing: UInt64) {
+        if thing == 0 || count == Ring.longest { return }
+        for i in 0..<count where things[i] == thing { return }
+        things[count] = thing
+        count += 1
     }
 }

@@ -138,7 +138,10 @@ extension UnsafeMutablePointer where Pointee == Task {
     }
 
     /// The task is over: its handle is stale from now on, and whoever waits for it goes on.
-    @inline(__always) func free() {
+    @inline(never) func free() { freeInPlace() }
+
+    /// `free`, for hot paths.
+    @inline(__always) func freeInPlace() {
         let old = pointee.state.get()
         let generation = (old >> Handle.generationShift) &+ 1
         let last = pointee.state.exchange(generation << Handle.generationShift, ordering: .acquiringAndReleasing)
@@ -183,12 +186,22 @@ struct Running {
         }
     }
 
-    /// Calls `body` with each task that runs on the calling thread, from the innermost out, until it answers true.
-    static func contains(where body: (UnsafeMutablePointer<Task>) -> Bool) -> Bool {
-        var next = Thread.known.map { $0.pointee.running } ?? 0
-        while let frame = UnsafePointer<Running>(bitPattern: next) {
-            if body(frame.pointee.task) { return true }
-            next = frame.pointee.outer
+    /// The tasks that run on the calling thread, from the innermost out.
+    struct Walk {
+        private var frame = UnsafePointer<Running>(bitPattern: Thread.known?.pointee.running ?? 0)
+
+        mutating func next() -> UnsafeMutablePointer<Task>? {
+            guard let inner = frame else { return nil }
+            frame = UnsafePointer(bitPattern: inner.pointee.outer)
+            return inner.pointee.task
+        }
+    }
+
+    /// Whether this task runs on the calling thread.
+    @inline(never) static func contains(_ task: UnsafeMutablePointer<Task>) -> Bool {
+        var running = Walk()
+        while let inner = running.next() {
+            if inner == task { return true }
         }
         return false
     }

@@ -32,7 +32,7 @@ public func belay_wait(_ ctx: belay_ctx, _ timeout: belay_duration) -> belay_sta
     if Wait.isVirtual(handle) { return withUnsafePointer(to: ctx) { WaitVirtual.run($0, 1, timeout, nil) } }
     let end = Clock.after(timeout)
     guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return handle.diagnose() }
-    defer { pinned.release() }
+    defer { pinned.unpin() }
     if handle.kind == Kind.lite { return pinned.asLite.wait(until: end) }
     let index = pinned.scopeIndex(kind: handle.kind)
     if index == 0 {

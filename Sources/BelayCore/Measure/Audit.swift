@@ -31,19 +31,9 @@ enum Audit {
         defer { findings.free() }
         guard findings.look() else { return BELAY_ENOMEM }
         guard let stacks = Stacks() else { return BELAY_ENOMEM }
-        let bytes = 4096
-        guard let buffer = belaycore_map(bytes) else {
-            stacks.free()
-            return BELAY_ENOMEM
-        }
-        var report = AuditReport(
-            Output(
-                descriptor,
-                UnsafeMutableBufferPointer(start: buffer.assumingMemoryBound(to: UInt8.self), count: bytes)), stacks)
-        let status = report.write(findings)
-        report.free()
-        belaycore_unmap(buffer, bytes)
-        return status
+        var report = AuditReport(Writer(descriptor, findings.buffer), stacks)
+        defer { report.free() }
+        return report.write(findings)
     }
 }
 
@@ -66,7 +56,7 @@ struct Finding {
     /// The address of a function, or of a name.
     var address: UInt64 = 0
 
-    mutating func add(_ site: Int, _ share: UInt64, of whole: UInt64) {
+    @inline(never) mutating func add(_ site: Int, _ share: UInt64, of whole: UInt64) {
         isFound = true
         count &+= share
         of &+= whole

@@ -9,7 +9,10 @@ struct Findings {
     /// By site: open contexts that ended long ago, and long-lived ones that are live.
     private let ended: UnsafeMutablePointer<UInt64>
     private let aged: UnsafeMutablePointer<UInt64>
-    private static let bytes = 4096 + 2 * Site.most * 8
+    /// For the report, on its way to the descriptor.
+    let buffer: UnsafeMutableBufferPointer<UInt8>
+    private static let bufferBytes = 4096
+    private static let bytes = 4096 + 2 * Site.most * 8 + bufferBytes
 
     init?() {
         guard let memory = belaycore_map(Findings.bytes) else { return nil }
@@ -17,14 +20,14 @@ struct Findings {
         for number in 0..<Symptom.count { (findings + number).initialize(to: Finding()) }
         ended = (memory + 4096).assumingMemoryBound(to: UInt64.self)
         aged = ended + Site.most
+        buffer = UnsafeMutableBufferPointer(
+            start: UnsafeMutableRawPointer(aged + Site.most).assumingMemoryBound(to: UInt8.self),
+            count: Findings.bufferBytes)
     }
 
     func free() { belaycore_unmap(findings, Findings.bytes) }
 
-    subscript(_ symptom: Symptom) -> Finding {
-        get { findings[symptom.rawValue] }
-        nonmutating set { findings[symptom.rawValue] = newValue }
-    }
+    subscript(_ symptom: Symptom) -> UnsafeMutablePointer<Finding> { findings + symptom.rawValue }
 
     var count: Int {
         var count = 0
@@ -64,24 +67,24 @@ struct Findings {
         let plain = site.value(.plain)
         let late = site.value(.late) &+ ended[number]
         if covered >= Audit.Least.derived && covered &* 2 >= derived {
-            self[.covered].add(number, covered, of: derived)
+            self[.covered].pointee.add(number, covered, of: derived)
         }
         if grouped >= Audit.Least.derived && grouped &* 2 >= derived {
-            self[.grouped].add(number, grouped, of: derived)
+            self[.grouped].pointee.add(number, grouped, of: derived)
         }
-        if plain >= Audit.Least.plain && plain / 9 &* 10 >= gone { self[.plain].add(number, plain, of: gone) }
+        if plain >= Audit.Least.plain && plain / 9 &* 10 >= gone { self[.plain].pointee.add(number, plain, of: gone) }
         if late >= Audit.Least.late {
-            self[.late].add(number, late, of: derived)
-            self[.late].extra = max(self[.late].extra, site.value(.latest))
+            self[.late].pointee.add(number, late, of: derived)
+            self[.late].pointee.extra = max(self[.late].pointee.extra, site.value(.latest))
         }
         // What is old and open where hardly anything was ever closed.
         if aged[number] >= Audit.Least.derived && site.closed &* 10 < derived {
-            self[.leaked].add(number, aged[number], of: derived)
+            self[.leaked].pointee.add(number, aged[number], of: derived)
         }
         let depth = site.value(.depth)
         if depth >= Audit.Least.depth && derived >= Audit.Least.derived {
-            self[.chains].add(number, derived, of: derived)
-            self[.chains].extra = max(self[.chains].extra, depth)
+            self[.chains].pointee.add(number, derived, of: derived)
+            self[.chains].pointee.extra = max(self[.chains].pointee.extra, depth)
         }
     }
 
@@ -90,22 +93,22 @@ struct Findings {
     private func lookAtPolledParents() {
         let ever = Sampler.pointer.pointee.polledEver.get()
         if ever == 0 { return }
-        self[.polled].isFound = true
-        self[.polled].count = ever
-        self[.polled].of = Globals.pointer.pointee.foreignCount(.polled)
+        self[.polled].pointee.isFound = true
+        self[.polled].pointee.count = ever
+        self[.polled].pointee.of = Globals.pointer.pointee.foreignCount(.polled)
     }
 
     private func lookAtPools() {
         let ever = Sampler.pointer.pointee.smallPoolsEver.get()
         if ever == 0 { return }
-        self[.small].isFound = true
-        self[.small].count = ever
+        self[.small].pointee.isFound = true
+        self[.small].pointee.count = ever
         for number in 1..<Pool.count {
             let pool = Pool.at(number)
             let isOpen = pool.pointee.state.load(ordering: .acquiring) >> Handle.kindShift & 15 == Kind.pool
             if isOpen && pool.pointee.itemBytes.get() < UInt64(Audit.smallItem) {
-                self[.small].extra = pool.pointee.itemBytes.get()
-                self[.small].address = UInt64(UInt(bitPattern: pool.name))
+                self[.small].pointee.extra = pool.pointee.itemBytes.get()
+                self[.small].pointee.address = UInt64(UInt(bitPattern: pool.name))
                 return
             }
         }
@@ -140,11 +143,11 @@ struct Findings {
         for index in Root.firstFree..<end where children[Int(index)] >= Audit.Least.children {
             // A burst that will be over soon is no such thing. Of what was not sampled nobody knows.
             if isYoung(childrenOf: index) { continue }
-            self[.children].isFound = true
-            self[.children].of &+= 1
-            if UInt64(children[Int(index)]) > self[.children].count {
-                self[.children].count = UInt64(children[Int(index)])
-                self[.children].sites.0 = Birth.siteNumber(of: index)
+            self[.children].pointee.isFound = true
+            self[.children].pointee.of &+= 1
+            if UInt64(children[Int(index)]) > self[.children].pointee.count {
+                self[.children].pointee.count = UInt64(children[Int(index)])
+                self[.children].pointee.sites.0 = Birth.siteNumber(of: index)
             }
         }
     }
@@ -179,15 +182,17 @@ struct Findings {
                 callbacks[Int(context)] += 1
                 if callbacks[Int(context)] > most {
                     most = callbacks[Int(context)]
-                    if most >= Audit.Least.callbacks { self[.callbacks].address = task.pointee.function.get() }
+                    if most >= Audit.Least.callbacks { self[.callbacks].pointee.address = task.pointee.function.get() }
                 }
             }
         }
         let endless = functions.sum()
         if endless < Audit.Least.endlessCallbacks && most < Audit.Least.callbacks { return }
-        self[.callbacks].isFound = true
-        self[.callbacks].count = endless
-        self[.callbacks].of = UInt64(most)
-        if endless >= UInt64(most), let greatest = functions.greatest() { self[.callbacks].address = greatest.key }
+        self[.callbacks].pointee.isFound = true
+        self[.callbacks].pointee.count = endless
+        self[.callbacks].pointee.of = UInt64(most)
+        if endless >= UInt64(most), let greatest = functions.greatest() {
+            self[.callbacks].pointee.address = greatest.key
+        }
     }
 }

@@ -101,9 +101,11 @@ struct Birth: ~Copyable {
 
     /// Whether a task of a group runs here whose context is this one.
     private static func isInGroup(of parent: UInt32) -> Bool {
-        Running.contains { task in
-            task.isWork && Handle(Group.at(task.pointee.link.get()).context).index == parent
+        var running = Running.Walk()
+        while let task = running.next() {
+            if task.isWork && Handle(Group.at(task.pointee.link.get()).context).index == parent { return true }
         }
+        return false
     }
 
     /// The values in a chain, itself included, up to some dozen.

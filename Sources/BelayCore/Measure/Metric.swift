@@ -20,220 +20,187 @@ enum Metric: Int {
     case poolLive, poolIdle, poolHits, poolMisses
     case records, arena, limit, threads, runtimes
 
-    static let count = Metric.runtimes.rawValue + 1
-
-    enum Flow {
-        /// Only goes up.
-        case counter
-        /// Says how it is now.
-        case gauge
-    }
-
-    /// What Prometheus shows under one name: measurements that a label tells apart, and that make sense added up.
-    struct Family {
-        let name: StaticString
-        let label: StaticString
-        let flow: Flow
-        let help: StaticString
-    }
-
-    struct Row {
-        let name: StaticString
-        let unit: StaticString
-        /// The label's value in the family; empty where it is alone.
-        let label: StaticString
-        let description: StaticString
-    }
-
-    var row: Row {
-        switch self {
-        case .live: Row("/ctx/live:contexts", "contexts", "", "contexts that are open or kept alive by a child")
-        case .liveScope:
-            Row(
-                "/ctx/live/scope:contexts", "contexts", "scope",
-                "of these, those that can end by themselves, but lite ones")
-        case .liveValue:
-            Row("/ctx/live/value:contexts", "contexts", "value", "of these, those with a value or with data")
-        case .liveDetached:
-            Row("/ctx/live/detached:contexts", "contexts", "detached", "of these, those without cancel, and inner ones")
-        case .liveLite: Row("/ctx/live/lite:contexts", "contexts", "lite", "of these, lite ones")
-        case .createdCancel:
-            Row(
-                "/ctx/created/cancel:contexts", "contexts", "cancel",
-                "made by belay_with_cancel, for groups and signals too")
-        case .createdTimeout:
-            Row(
-                "/ctx/created/timeout:contexts", "contexts", "timeout",
-                "made by belay_with_timeout and belay_with_deadline")
-        case .createdValue: Row("/ctx/created/value:contexts", "contexts", "value", "made by belay_with_value")
-        case .createdData: Row("/ctx/created/data:contexts", "contexts", "data", "made by belay_with_data")
-        case .createdDetached:
-            Row("/ctx/created/detached:contexts", "contexts", "detached", "made by belay_without_cancel")
-        case .createdLite: Row("/ctx/created/lite:contexts", "contexts", "lite", "made by belay_lite")
-        case .createdMerge:
-            Row(
-                "/ctx/created/merge:contexts", "contexts", "merge",
-                "made by belay_merge, but where a parent was the answer")
-        case .createdCustom: Row("/ctx/created/custom:contexts", "contexts", "custom", "made by belay_custom")
-        case .createdInner:
-            Row(
-                "/ctx/created/inner:contexts", "contexts", "inner",
-                "inside merged contexts, foreign parents and runtimes")
-        case .endedCanceled: Row("/ctx/ended/canceled:contexts", "contexts", "canceled", "ended by a cancel")
-        case .endedDeadline: Row("/ctx/ended/deadline:contexts", "contexts", "deadline", "ended by their own deadline")
-        case .endedParent:
-            Row("/ctx/ended/parent:contexts", "contexts", "parent", "ended with a parent, and known to have")
-        case .endedClosed:
-            Row("/ctx/ended/closed:contexts", "contexts", "closed", "closed before anything else ended them")
-        case .attached: Row("/ctx/attached:contexts", "contexts", "", "contexts that joined the tree, for a listener")
-        case .reset: Row("/ctx/reset:contexts", "contexts", "", "contexts that belay_reset made ready for another use")
-        case .customInner:
-            Row("/custom/inner:contexts", "contexts", "inner", "foreign parents that end as their inner context")
-        case .customCallback:
-            Row("/custom/callback:contexts", "contexts", "callback", "foreign parents that call when they end")
-        case .customDescriptor:
-            Row(
-                "/custom/descriptor:contexts", "contexts", "descriptor",
-                "foreign parents with a descriptor that is watched")
-        case .customPolled:
-            Row("/custom/polled:contexts", "contexts", "polled", "foreign parents that have to be asked")
-        case .timersPending: Row("/timers/pending:timers", "timers", "", "timers and deadlines that are in a wheel now")
-        case .timersArmed:
-            Row(
-                "/timers/armed:timers", "timers", "",
-                "times that a timer or a deadline was put into a wheel, to move it too")
-        case .timersFired:
-            Row("/timers/fired:timers", "timers", "", "times that one was taken out because its time had come")
-        case .timersStopped:
-            Row("/timers/stopped:timers", "timers", "", "times that one was taken out before its time, to move it too")
-        case .late62us: Row("/timers/lateness/le-62500ns:timers", "timers", "0.0000625", "fired at most 1/16 ms late")
-        case .late125us: Row("/timers/lateness/le-125us:timers", "timers", "0.000125", "fired at most 1/8 ms late")
-        case .late250us: Row("/timers/lateness/le-250us:timers", "timers", "0.00025", "fired at most 1/4 ms late")
-        case .late500us: Row("/timers/lateness/le-500us:timers", "timers", "0.0005", "fired at most 1/2 ms late")
-        case .late1ms: Row("/timers/lateness/le-1ms:timers", "timers", "0.001", "fired at most 1 ms late")
-        case .late2ms: Row("/timers/lateness/le-2ms:timers", "timers", "0.002", "fired at most 2 ms late")
-        case .late4ms: Row("/timers/lateness/le-4ms:timers", "timers", "0.004", "fired at most 4 ms late")
-        case .late8ms: Row("/timers/lateness/le-8ms:timers", "timers", "0.008", "fired at most 8 ms late")
-        case .late16ms: Row("/timers/lateness/le-16ms:timers", "timers", "0.016", "fired at most 16 ms late")
-        case .late32ms: Row("/timers/lateness/le-32ms:timers", "timers", "0.032", "fired at most 32 ms late")
-        case .late64ms: Row("/timers/lateness/le-64ms:timers", "timers", "0.064", "fired at most 64 ms late")
-        case .late128ms: Row("/timers/lateness/le-128ms:timers", "timers", "0.128", "fired at most 128 ms late")
-        case .late256ms: Row("/timers/lateness/le-256ms:timers", "timers", "0.256", "fired at most 256 ms late")
-        case .late512ms: Row("/timers/lateness/le-512ms:timers", "timers", "0.512", "fired at most 512 ms late")
-        case .late1024ms: Row("/timers/lateness/le-1024ms:timers", "timers", "1.024", "fired at most 1.024 s late")
-        case .lateAny: Row("/timers/lateness/le-inf:timers", "timers", "+Inf", "fired at all")
-        case .lateSum: Row("/timers/lateness/sum:nanoseconds", "nanoseconds", "", "how late they were, all together")
-        case .driverWakeups:
-            Row("/driver/wakeups:wakeups", "wakeups", "", "times that a driver thread woke from its sleep")
-        case .executorThreads: Row("/executor/threads:threads", "threads", "", "threads of the built-in pools now")
-        case .executorQueue:
-            Row(
-                "/executor/queue:tasks", "tasks", "", "callbacks and tasks that wait for a thread of the built-in pools"
-            )
-        case .executorTaken:
-            Row("/executor/taken:tasks", "tasks", "", "callbacks and tasks that these threads have taken up")
-        case .tasksLive:
-            Row("/task/live:tasks", "tasks", "", "callbacks, timers and tasks that are pending or run, and groups")
-        case .tasksCreated: Row("/task/created:tasks", "tasks", "", "callbacks, timers, tasks and groups, ever")
-        case .groupsLive: Row("/group/live:groups", "groups", "", "groups that are open or have tasks")
-        case .groupsCreated: Row("/group/created:groups", "groups", "", "groups, ever")
-        case .signalWatchers:
-            Row("/signal/watchers:contexts", "contexts", "", "open contexts of belay_notify_signals")
-        case .signalArrivals:
-            Row("/signal/arrivals:signals", "signals", "", "signals that arrived while one was watched for")
-        case .poolLive: Row("/pool/live:items", "items", "", "items of all pools in use, or being made or dropped")
-        case .poolIdle: Row("/pool/idle:items", "items", "", "items of all pools that are free")
-        case .poolHits: Row("/pool/hits:gets", "gets", "hit", "gets that found a free item")
-        case .poolMisses: Row("/pool/misses:gets", "gets", "miss", "gets for which an item was made")
-        case .records:
-            Row("/memory/records:records", "records", "", "what listeners, causes and values take, 64 bytes each")
-        case .arena: Row("/memory/arena:bytes", "bytes", "", "memory taken from the system for contexts and their like")
-        case .limit: Row("/memory/limit:bytes", "bytes", "", "what belay_memory_limit allows; 0 for any")
-        case .threads:
-            Row("/memory/threads:threads", "threads", "", "records of threads; those of past ones are used again")
-        case .runtimes: Row("/runtime/live:runtimes", "runtimes", "", "runtimes that are open, the default one too")
-        }
-    }
-
-    var family: Family {
-        switch self {
-        case .live: Family("belay_contexts", "", .gauge, "Contexts that are open or kept alive by a child.")
-        case .liveScope, .liveValue, .liveDetached, .liveLite:
-            Family("belay_contexts_by_shape", "shape", .gauge, "The same by what they can do.")
-        case .createdCancel, .createdTimeout, .createdValue, .createdData, .createdDetached, .createdLite,
-            .createdMerge, .createdCustom, .createdInner:
-            Family("belay_contexts_created_total", "kind", .counter, "Contexts made, by the way they were derived.")
-        case .endedCanceled, .endedDeadline, .endedParent, .endedClosed:
-            Family("belay_contexts_ended_total", "reason", .counter, "Contexts that ended, by what ended them.")
-        case .attached:
-            Family("belay_contexts_attached_total", "", .counter, "Contexts that joined the tree, for a listener.")
-        case .reset: Family("belay_contexts_reset_total", "", .counter, "Contexts made ready for another use.")
-        case .customInner, .customCallback, .customDescriptor, .customPolled:
-            Family("belay_foreign_parents", "path", .gauge, "Foreign parents, by how their end is noticed.")
-        case .timersPending: Family("belay_timers_pending", "", .gauge, "Timers and deadlines in a wheel.")
-        case .timersArmed:
-            Family("belay_timers_armed_total", "", .counter, "Times that a timer or deadline went into a wheel.")
-        case .timersFired: Family("belay_timers_fired_total", "", .counter, "Times that one's time had come.")
-        case .timersStopped: Family("belay_timers_stopped_total", "", .counter, "Times that one was taken out before.")
-        case .late62us, .late125us, .late250us, .late500us, .late1ms, .late2ms, .late4ms, .late8ms, .late16ms,
-            .late32ms, .late64ms, .late128ms, .late256ms, .late512ms, .late1024ms, .lateAny, .lateSum:
-            Family("belay_timer_lateness_seconds", "le", .counter, "How late timers and deadlines fired.")
-        case .driverWakeups: Family("belay_driver_wakeups_total", "", .counter, "Times that a driver thread woke.")
-        case .executorThreads: Family("belay_executor_threads", "", .gauge, "Threads of the built-in pools.")
-        case .executorQueue: Family("belay_executor_queue_tasks", "", .gauge, "Tasks that wait for a thread.")
-        case .executorTaken: Family("belay_executor_tasks_total", "", .counter, "Tasks taken up by a thread.")
-        case .tasksLive: Family("belay_tasks", "", .gauge, "Callbacks, timers, tasks and groups that there are.")
-        case .tasksCreated:
-            Family("belay_tasks_created_total", "", .counter, "Callbacks, timers, tasks and groups made.")
-        case .groupsLive: Family("belay_groups", "", .gauge, "Groups that are open or have tasks.")
-        case .groupsCreated: Family("belay_groups_created_total", "", .counter, "Groups made.")
-        case .signalWatchers: Family("belay_signal_contexts", "", .gauge, "Open contexts that watch for signals.")
-        case .signalArrivals: Family("belay_signals_total", "", .counter, "Signals that arrived for such contexts.")
-        case .poolLive: Family("belay_pool_items_in_use", "", .gauge, "Items of pools that are in use.")
-        case .poolIdle: Family("belay_pool_items_free", "", .gauge, "Items of pools that are free.")
-        case .poolHits, .poolMisses:
-            Family("belay_pool_gets_total", "result", .counter, "Gets from pools, by whether there was a free item.")
-        case .records: Family("belay_records", "", .gauge, "Records of listeners, causes and values.")
-        case .arena: Family("belay_arena_bytes", "", .gauge, "Memory taken from the system.")
-        case .limit: Family("belay_memory_limit_bytes", "", .gauge, "The limit set for it; 0 is none.")
-        case .threads: Family("belay_thread_records", "", .gauge, "Records of threads that use or used Belay.")
-        case .runtimes: Family("belay_runtimes", "", .gauge, "Runtimes that are open.")
-        }
-    }
-
     /// Which bucket of the histogram it is; nil for all others.
     var bucket: Int? {
         let place = rawValue - Metric.late62us.rawValue
         return 0..<Lateness.buckets ~= place ? place : nil
     }
 
-    /// The one of that name.
-    static func named(_ name: UnsafePointer<CChar>) -> Metric? {
-        for index in 0..<count {
-            if let metric = Metric(rawValue: index), metric.row.name.equals(name) { return metric }
+    /// What Prometheus shows under one name, measurements that a label tells apart and that make sense added up: its type
+    /// there, its name, the label, and help. Behind it its measurements, in the order of the cases: what each is called,
+    /// the label's value, and what it means. What there is none of is empty.
+    fileprivate static var texts: StaticString {
+        """
+        gauge\0belay_contexts\0\0Contexts that are open or kept alive by a child.\0\
+        /ctx/live:contexts\0\0contexts that are open or kept alive by a child\0\
+        gauge\0belay_contexts_by_shape\0shape\0The same by what they can do.\0\
+        /ctx/live/scope:contexts\0scope\0of these, those that can end by themselves, but lite ones\0\
+        /ctx/live/value:contexts\0value\0of these, those with a value or with data\0\
+        /ctx/live/detached:contexts\0detached\0of these, those without cancel, and inner ones\0\
+        /ctx/live/lite:contexts\0lite\0of these, lite ones\0\
+        counter\0belay_contexts_created_total\0kind\0Contexts made, by the way they were derived.\0\
+        /ctx/created/cancel:contexts\0cancel\0made by belay_with_cancel, for groups and signals too\0\
+        /ctx/created/timeout:contexts\0timeout\0made by belay_with_timeout and belay_with_deadline\0\
+        /ctx/created/value:contexts\0value\0made by belay_with_value\0\
+        /ctx/created/data:contexts\0data\0made by belay_with_data\0\
+        /ctx/created/detached:contexts\0detached\0made by belay_without_cancel\0\
+        /ctx/created/lite:contexts\0lite\0made by belay_lite\0\
+        /ctx/created/merge:contexts\0merge\0made by belay_merge, but where a parent was the answer\0\
+        /ctx/created/custom:contexts\0custom\0made by belay_custom\0\
+        /ctx/created/inner:contexts\0inner\0inside merged contexts, foreign parents and runtimes\0\
+        counter\0belay_contexts_ended_total\0reason\0Contexts that ended, by what ended them.\0\
+        /ctx/ended/canceled:contexts\0canceled\0ended by a cancel\0\
+        /ctx/ended/deadline:contexts\0deadline\0ended by their own deadline\0\
+        /ctx/ended/parent:contexts\0parent\0ended with a parent, and known to have\0\
+        /ctx/ended/closed:contexts\0closed\0closed before anything else ended them\0\
+        counter\0belay_contexts_attached_total\0\0Contexts that joined the tree, for a listener.\0\
+        /ctx/attached:contexts\0\0contexts that joined the tree, for a listener\0\
+        counter\0belay_contexts_reset_total\0\0Contexts made ready for another use.\0\
+        /ctx/reset:contexts\0\0contexts that belay_reset made ready for another use\0\
+        gauge\0belay_foreign_parents\0path\0Foreign parents, by how their end is noticed.\0\
+        /custom/inner:contexts\0inner\0foreign parents that end as their inner context\0\
+        /custom/callback:contexts\0callback\0foreign parents that call when they end\0\
+        /custom/descriptor:contexts\0descriptor\0foreign parents with a descriptor that is watched\0\
+        /custom/polled:contexts\0polled\0foreign parents that have to be asked\0\
+        gauge\0belay_timers_pending\0\0Timers and deadlines in a wheel.\0\
+        /timers/pending:timers\0\0timers and deadlines that are in a wheel now\0\
+        counter\0belay_timers_armed_total\0\0Times that a timer or deadline went into a wheel.\0\
+        /timers/armed:timers\0\0times that a timer or a deadline was put into a wheel, to move it too\0\
+        counter\0belay_timers_fired_total\0\0Times that one's time had come.\0\
+        /timers/fired:timers\0\0times that one was taken out because its time had come\0\
+        counter\0belay_timers_stopped_total\0\0Times that one was taken out before.\0\
+        /timers/stopped:timers\0\0times that one was taken out before its time, to move it too\0\
+        histogram\0belay_timer_lateness_seconds\0le\0How late timers and deadlines fired.\0\
+        /timers/lateness/le-62500ns:timers\00.0000625\0fired at most 1/16 ms late\0\
+        /timers/lateness/le-125us:timers\00.000125\0fired at most 1/8 ms late\0\
+        /timers/lateness/le-250us:timers\00.00025\0fired at most 1/4 ms late\0\
+        /timers/lateness/le-500us:timers\00.0005\0fired at most 1/2 ms late\0\
+        /timers/lateness/le-1ms:timers\00.001\0fired at most 1 ms late\0\
+        /timers/lateness/le-2ms:timers\00.002\0fired at most 2 ms late\0\
+        /timers/lateness/le-4ms:timers\00.004\0fired at most 4 ms late\0\
+        /timers/lateness/le-8ms:timers\00.008\0fired at most 8 ms late\0\
+        /timers/lateness/le-16ms:timers\00.016\0fired at most 16 ms late\0\
+        /timers/lateness/le-32ms:timers\00.032\0fired at most 32 ms late\0\
+        /timers/lateness/le-64ms:timers\00.064\0fired at most 64 ms late\0\
+        /timers/lateness/le-128ms:timers\00.128\0fired at most 128 ms late\0\
+        /timers/lateness/le-256ms:timers\00.256\0fired at most 256 ms late\0\
+        /timers/lateness/le-512ms:timers\00.512\0fired at most 512 ms late\0\
+        /timers/lateness/le-1024ms:timers\01.024\0fired at most 1.024 s late\0\
+        /timers/lateness/le-inf:timers\0+Inf\0fired at all\0\
+        /timers/lateness/sum:nanoseconds\0\0how late they were, all together\0\
+        counter\0belay_driver_wakeups_total\0\0Times that a driver thread woke.\0\
+        /driver/wakeups:wakeups\0\0times that a driver thread woke from its sleep\0\
+        gauge\0belay_executor_threads\0\0Threads of the built-in pools.\0\
+        /executor/threads:threads\0\0threads of the built-in pools now\0\
+        gauge\0belay_executor_queue_tasks\0\0Tasks that wait for a thread.\0\
+        /executor/queue:tasks\0\0callbacks and tasks that wait for a thread of the built-in pools\0\
+        counter\0belay_executor_tasks_total\0\0Tasks taken up by a thread.\0\
+        /executor/taken:tasks\0\0callbacks and tasks that these threads have taken up\0\
+        gauge\0belay_tasks\0\0Callbacks, timers, tasks and groups that there are.\0\
+        /task/live:tasks\0\0callbacks, timers and tasks that are pending or run, and groups\0\
+        counter\0belay_tasks_created_total\0\0Callbacks, timers, tasks and groups made.\0\
+        /task/created:tasks\0\0callbacks, timers, tasks and groups, ever\0\
+        gauge\0belay_groups\0\0Groups that are open or have tasks.\0\
+        /group/live:groups\0\0groups that are open or have tasks\0\
+        counter\0belay_groups_created_total\0\0Groups made.\0\
+        /group/created:groups\0\0groups, ever\0\
+        gauge\0belay_signal_contexts\0\0Open contexts that watch for signals.\0\
+        /signal/watchers:contexts\0\0open contexts of belay_notify_signals\0\
+        counter\0belay_signals_total\0\0Signals that arrived for such contexts.\0\
+        /signal/arrivals:signals\0\0signals that arrived while one was watched for\0\
+        gauge\0belay_pool_items_in_use\0\0Items of pools that are in use.\0\
+        /pool/live:items\0\0items of all pools in use, or being made or dropped\0\
+        gauge\0belay_pool_items_free\0\0Items of pools that are free.\0\
+        /pool/idle:items\0\0items of all pools that are free\0\
+        counter\0belay_pool_gets_total\0result\0Gets from pools, by whether there was a free item.\0\
+        /pool/hits:gets\0hit\0gets that found a free item\0\
+        /pool/misses:gets\0miss\0gets for which an item was made\0\
+        gauge\0belay_records\0\0Records of listeners, causes and values.\0\
+        /memory/records:records\0\0what listeners, causes and values take, 64 bytes each\0\
+        gauge\0belay_arena_bytes\0\0Memory taken from the system.\0\
+        /memory/arena:bytes\0\0memory taken from the system for contexts and their like\0\
+        gauge\0belay_memory_limit_bytes\0\0The limit set for it; 0 is none.\0\
+        /memory/limit:bytes\0\0what belay_memory_limit allows; 0 for any\0\
+        gauge\0belay_thread_records\0\0Records of threads that use or used Belay.\0\
+        /memory/threads:threads\0\0records of threads; those of past ones are used again\0\
+        gauge\0belay_runtimes\0\0Runtimes that are open.\0\
+        /runtime/live:runtimes\0\0runtimes that are open, the default one too\0
+        """
+    }
+}
+
+/// A row of the table. The texts are constants, with a NUL behind each.
+struct MetricRow {
+    let metric: Metric
+    let family: MetricFamily
+    let name: UnsafePointer<CChar>
+    let label: UnsafePointer<CChar>
+    let description: UnsafePointer<CChar>
+
+    /// What follows the colon in its name.
+    var unit: UnsafePointer<CChar> {
+        var unit = name
+        while unit[-1] != CChar(UInt8(ascii: ":")) { unit += 1 }
+        return unit
+    }
+}
+
+struct MetricFamily {
+    let type: UnsafePointer<CChar>
+    let name: UnsafePointer<CChar>
+    let label: UnsafePointer<CChar>
+    let help: UnsafePointer<CChar>
+
+    fileprivate init(_ type: UnsafePointer<CChar>) {
+        self.type = type
+        name = type.next
+        label = name.next
+        help = label.next
+    }
+
+    /// It may go down, too.
+    var isGauge: Bool { type.pointee == CChar(UInt8(ascii: "g")) }
+}
+
+/// Walks the table.
+struct MetricRows {
+    private var text = Metric.texts.cString
+    private var family = MetricFamily(Metric.texts.cString)
+    private var index = 0
+
+    /// Nil after the last one.
+    @inline(never) mutating func next() -> MetricRow? {
+        guard let metric = Metric(rawValue: index) else { return nil }
+        index += 1
+        if text.pointee != CChar(UInt8(ascii: "/")) {
+            family = MetricFamily(text)
+            text = family.help.next
+        }
+        let label = text.next
+        let row = MetricRow(metric: metric, family: family, name: text, label: label, description: label.next)
+        text = row.description.next
+        return row
+    }
+
+    /// The one of that name. Looked for from here on, and then from the beginning: names are most often asked for in the
+    /// order of the table.
+    mutating func find(_ name: UnsafePointer<CChar>) -> Metric? {
+        let start = index
+        while let row = next() {
+            if row.name.equals(name) { return row.metric }
+        }
+        self = MetricRows()
+        while index < start, let row = next() {
+            if row.name.equals(name) { return row.metric }
         }
         return nil
     }
-}
 
-extension Metric.Row {
-    init(_ name: StaticString, _ unit: StaticString, _ label: StaticString, _ description: StaticString) {
-        self.init(name: name, unit: unit, label: label, description: description)
+    static func row(_ index: Int) -> MetricRow? {
+        var rows = MetricRows()
+        while let row = rows.next() {
+            if row.metric.rawValue == index { return row }
+        }
+        return nil
     }
-}
-
-extension Metric.Family {
-    init(_ name: StaticString, _ label: StaticString, _ flow: Metric.Flow, _ help: StaticString) {
-        self.init(name: name, label: label, flow: flow, help: help)
-    }
-}
-
-extension StaticString {
-    fileprivate func equals(_ other: UnsafePointer<CChar>) -> Bool {
-        for i in 0..<utf8CodeUnitCount where UInt8(bitPattern: other[i]) != utf8Start[i] { return false }
-        return other[utf8CodeUnitCount] == 0
-    }
-
-    /// For C: a constant, with a NUL behind it.
-    var cString: UnsafePointer<CChar> { UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self) }
 }

@@ -139,8 +139,9 @@ public func belay_metrics_read(_ samples: UnsafeMutablePointer<belay_sample>?, _
     guard let samples else { return n == 0 ? BELAY_OK : BELAY_EINVAL }
     return Totals.reading { totals in
         var status = BELAY_OK
+        var rows = MetricRows()
         for i in 0..<max(n, 0) {
-            let metric = samples[i].name.flatMap { Metric.named($0) }
+            let metric = samples[i].name.flatMap { rows.find($0) }
             samples[i].value = metric.map { totals.value($0) } ?? 0
             samples[i].status = metric == nil ? BELAY_EINVAL : BELAY_OK
             if metric == nil { status = BELAY_EINVAL }
@@ -151,10 +152,9 @@ public func belay_metrics_read(_ samples: UnsafeMutablePointer<belay_sample>?, _
 
 @_cdecl("belay_metric_at") @implementation
 public func belay_metric_at(_ index: Int, _ metric: UnsafeMutablePointer<belay_metric>?) -> Bool {
-    guard let metric, let found = Metric(rawValue: index) else { return false }
-    let row = found.row
+    guard let metric, let row = MetricRows.row(index) else { return false }
     metric.pointee = belay_metric(
-        name: row.name.cString, description: row.description.cString,
-        kind: found.family.flow == .counter ? BELAY_METRIC_COUNTER : BELAY_METRIC_GAUGE, unit: row.unit.cString)
+        name: row.name, description: row.description,
+        kind: row.family.isGauge ? BELAY_METRIC_GAUGE : BELAY_METRIC_COUNTER, unit: row.unit)
     return true
 }

@@ -31,7 +31,7 @@ struct Profile: ~Copyable {
     private static let bytes = outputBytes + 2 * messageBytes + innerBytes
 
     private let memory: UnsafeMutableRawPointer
-    private var output: Output
+    private var output: Writer
     private var message: Message
     private var inner: Message
     private var outer: Message
@@ -61,7 +61,7 @@ struct Profile: ~Copyable {
             UnsafeMutableBufferPointer(start: (memory + offset).assumingMemoryBound(to: UInt8.self), count: count)
         }
         self.memory = memory
-        output = Output(descriptor, part(0, Profile.outputBytes))
+        output = Writer(descriptor, part(0, Profile.outputBytes))
         message = Message(part(Profile.outputBytes, Profile.messageBytes))
         outer = Message(part(Profile.outputBytes + Profile.messageBytes, Profile.messageBytes))
         inner = Message(part(Profile.outputBytes + 2 * Profile.messageBytes, Profile.innerBytes))
@@ -97,8 +97,7 @@ struct Profile: ~Copyable {
         for number in 0..<stacks.mappings.count { mapping(number, lines) }
         for number in 0..<addresses.count { location(number, lines) }
         lines?.free()
-        output.flush()
-        return output.status
+        return output.close()
     }
 
     private mutating func header(_ kind: belay_profile_kind) {
@@ -117,7 +116,7 @@ struct Profile: ~Copyable {
         outer.number(Field.time, UInt64(belaycore_wall_clock()))
         outer.number(Field.duration, started == 0 ? 0 : UInt64(max(Clock.now - started, 0)))
         outer.number(Field.usualType, usual)
-        output.bytes(outer.bytes)
+        output.put(bytes: outer.bytes)
     }
 
     // MARK: samples
@@ -268,14 +267,14 @@ struct Profile: ~Copyable {
     @inline(never) private mutating func emit(_ field: UInt64) {
         outer.clear()
         outer.message(field, message)
-        output.bytes(outer.bytes)
+        output.put(bytes: outer.bytes)
     }
 
     /// Writes a string; its number in the table.
     @inline(never) private mutating func string(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
         outer.clear()
         outer.bytes(Field.string, UnsafeRawBufferPointer(rebasing: bytes[0..<min(bytes.count, 4096)]))
-        output.bytes(outer.bytes)
+        output.put(bytes: outer.bytes)
         strings += 1
         return strings - 1
     }

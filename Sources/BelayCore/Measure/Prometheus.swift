@@ -6,69 +6,56 @@ import CBelay
 
 @_cdecl("belay_metrics_prometheus") @implementation
 public func belay_metrics_prometheus(_ text: UnsafeMutablePointer<CChar>?, _ size: Int) -> Int {
-    guard var writer = WireWriter(text, size) else { return refuseText(text, size) }
+    guard var writer = Writer(text, size) else { return refuseText(text, size) }
     Totals.reading { totals in
-        var last: StaticString = ""
-        for index in 0..<Metric.count {
-            guard let metric = Metric(rawValue: index) else { continue }
-            let family = metric.family
-            if family.name.utf8Start != last.utf8Start { writer.putHead(family, metric) }
-            last = family.name
-            writer.putLine(family, metric, totals)
+        var rows = MetricRows()
+        var last: UnsafePointer<CChar>?
+        while let row = rows.next() {
+            if row.family.name != last { writer.putHead(row.family) }
+            last = row.family.name
+            writer.putLine(row, totals)
         }
     }
     return writer.finish()
 }
 
-extension WireWriter {
-    fileprivate mutating func put(_ text: StaticString) {
-        for i in 0..<text.utf8CodeUnitCount { put(text.utf8Start[i]) }
-    }
-
-    fileprivate mutating func putHead(_ family: Metric.Family, _ metric: Metric) {
+extension Writer {
+    fileprivate mutating func putHead(_ family: MetricFamily) {
         put("# HELP ")
-        put(family.name)
+        put(cString: family.name)
         put(" ")
-        put(family.help)
+        put(cString: family.help)
         put("\n# TYPE ")
-        put(family.name)
-        put(metric.bucket != nil ? " histogram\n" : family.flow == .counter ? " counter\n" : " gauge\n")
-    }
-
-    fileprivate mutating func putLine(_ family: Metric.Family, _ metric: Metric, _ totals: Totals) {
-        let value = totals.value(metric)
-        put(family.name)
-        if metric == .lateSum {
-            // The histogram's last two lines; its unit is seconds.
-            put("_sum ")
-            put(number: value / 1_000_000_000)
-            put(".")
-            var power: UInt64 = 100_000_000
-            while power > 0 {
-                put(0x30 + UInt8(value / power % 10))
-                power /= 10
-            }
-            put("\n")
-            put(family.name)
-            put("_count ")
-            put(number: totals.value(.lateAny))
-            put("\n")
-            return
-        }
-        if metric.bucket != nil { put("_bucket") }
-        let label = metric.row.label
-        if label.utf8CodeUnitCount != 0 {
-            put("{")
-            put(family.label)
-            put("=\"")
-            put(label)
-            put("\"}")
-        }
+        put(cString: family.name)
         put(" ")
-        put(number: value)
+        put(cString: family.type)
         put("\n")
     }
 
-    /// Any that a counter may have.
-    private mutating func put(number: UInt64) { put(decimal: Int64(min(number, UInt64(Int64.max)))) }
+    fileprivate mutating func putLine(_ row: MetricRow, _ totals: Totals) {
+        let value = totals.value(row.metric)
+        put(cString: row.family.name)
+        if row.metric == .lateSum {
+            // The histogram's last two lines; its unit is seconds.
+            put("_sum #.", value / 1_000_000_000)
+            var power: UInt64 = 100_000_000
+            while power > 0 {
+                put(decimal: value / power % 10)
+                power /= 10
+            }
+            put("\n")
+            put(cString: row.family.name)
+            put("_count #\n", totals.value(.lateAny))
+            return
+        }
+        if row.metric.bucket != nil { put("_bucket") }
+        if row.label.pointee != 0 {
+            put("{")
+            put(cString: row.family.label)
+            put("=\"")
+            put(cString: row.label)
+            put("\"}")
+        }
+        put(" #\n", value)
+    }
 }

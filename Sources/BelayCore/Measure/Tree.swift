@@ -14,28 +14,30 @@ import Synchronization
 /// The entries are in fresh pages, given back at the end: as much memory as the contexts take themselves. Nothing is
 /// locked, and what is written is written when no reference is held any more but on the top.
 struct Tree {
-    let entries: TreeEntryPointer
-    let count: UInt32
-    let top: UInt32
+    private let entries: TreeEntryPointer
+    private let count: UInt32
+    private let top: UInt32
+    /// Behind the entries: what is on its way to the descriptor.
+    private let buffer: UnsafeMutableBufferPointer<UInt8>
+    private static let bufferBytes = 8192
 
-    /// Calls `body` with the tree below a context that the caller keeps. BELAY_ENOMEM.
-    static func taking(below top: NodePointer, _ body: (Tree) -> belay_status) -> belay_status {
+    /// The tree below a context that the caller keeps. Nil when there is no memory.
+    init?(below top: NodePointer) {
         // Acquire: an index below the limit has its memory.
-        let count = Region.contexts.pointee.limit.load(ordering: .acquiring)
+        count = Region.contexts.pointee.limit.load(ordering: .acquiring)
         let bytes = Int(count) * MemoryLayout<TreeEntry>.stride
-        guard let memory = belaycore_map(bytes) else { return BELAY_ENOMEM }
-        let tree = Tree(
-            entries: memory.bindMemory(to: TreeEntry.self, capacity: Int(count)), count: count, top: top.index)
-        tree.noteAll()
-        tree.linkAll()
-        let status = body(tree)
-        let error = belaycore_errno()
-        belaycore_unmap(memory, bytes)
-        belaycore_set_errno(error)
-        return status
+        guard let memory = belaycore_map(bytes + Tree.bufferBytes) else { return nil }
+        entries = memory.assumingMemoryBound(to: TreeEntry.self)
+        buffer = UnsafeMutableBufferPointer(
+            start: (memory + bytes).assumingMemoryBound(to: UInt8.self), count: Tree.bufferBytes)
+        self.top = top.index
+        noteAll()
+        linkAll()
     }
 
-    @inline(__always) func entry(_ index: UInt32) -> TreeEntryPointer { entries + Int(index) }
+    func free() { belaycore_unmap(entries, Int(count) * MemoryLayout<TreeEntry>.stride + Tree.bufferBytes) }
+
+    @inline(__always) private func entry(_ index: UInt32) -> TreeEntryPointer { entries + Int(index) }
 
     private func noteAll() {
         entry(Root.background.index).note(node(Root.background.index), life: 1)
@@ -46,7 +48,7 @@ struct Tree {
             let handle = Handle(generation: bits >> Handle.generationShift, kind: kind, index: index)
             guard handle.isContext, let pinned = handle.pin() else { continue }
             noteUpwards(pinned)
-            pinned.release()
+            pinned.unpin()
         }
     }
 
@@ -103,15 +105,39 @@ struct Tree {
         return Root.background.index
     }
 
-    /// Calls `body` with each context, its depth below the top, parents first.
-    func forEach(_ body: (UInt32, Int) -> Void) {
+    func write(_ format: belay_tree_format, to descriptor: Int32) -> belay_status {
+        var writer = Writer(descriptor, buffer)
+        switch format {
+        case BELAY_TREE_JSON: writer.put("{\"now\":#,\"contexts\":[", Clock.now)
+        case BELAY_TREE_DOT: writer.put("digraph belay {\n  node [shape=box, fontname=\"sans-serif\"];\n")
+        default: break
+        }
+        writeItems(format, &writer)
+        switch format {
+        case BELAY_TREE_JSON: writer.put("\n]}\n")
+        case BELAY_TREE_DOT: writer.put("}\n")
+        default: break
+        }
+        return writer.close()
+    }
+
+    /// Each context, parents first.
+    private func writeItems(_ format: belay_tree_format, _ writer: inout Writer) {
         var index = top
         var depth = 0
         while true {
             settle(index)
-            body(index, depth)
-            if entry(index).pointee.firstChild != 0 {
-                index = entry(index).pointee.firstChild
+            let mine = entry(index)
+            let above = mine.pointee.parent
+            let parent = index == top ? nil : entry(above).pointee.handle(above)
+            let item = TreeItem(entry: mine, index: index, depth: depth, parent: parent)
+            switch format {
+            case BELAY_TREE_JSON: item.writeJSON(&writer)
+            case BELAY_TREE_DOT: item.writeDot(&writer)
+            default: item.writeText(&writer)
+            }
+            if mine.pointee.firstChild != 0 {
+                index = mine.pointee.firstChild
                 depth += 1
                 continue
             }
@@ -148,14 +174,8 @@ public func belay_tree_write(_ ctx: belay_ctx, _ format: belay_tree_format, _ fd
     }
     let handle = Handle(ctx)
     guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return handle.diagnose() }
-    defer { pinned.release() }
-    return Tree.taking(below: pinned) { tree in
-        Writer.write(to: fd) { writer in
-            switch format {
-            case BELAY_TREE_JSON: TreeJSON.write(tree, &writer)
-            case BELAY_TREE_DOT: TreeDot.write(tree, &writer)
-            default: TreeText.write(tree, &writer)
-            }
-        }
-    }
+    defer { pinned.unpin() }
+    guard let tree = Tree(below: pinned) else { return BELAY_ENOMEM }
+    defer { tree.free() }
+    return tree.write(format, to: fd)
 }

@@ -3,218 +3,182 @@ import CBelay
 
 // The tree for people, for programs, for pictures.
 
-extension Writer {
-    fileprivate mutating func putName(_ entry: TreeEntryPointer, isPlain: Bool = false) {
-        withUnsafeBytes(of: &entry.pointee.name) { bytes in
-            let text = bytes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
-            put(escaped: text, limit: TreeEntry.nameBytes, isPlain: isPlain)
-        }
-    }
+/// A context of the tree that is being written.
+struct TreeItem {
+    let entry: TreeEntryPointer
+    let index: UInt32
+    let depth: Int
+    /// The handle of what it hangs on; nil for the top.
+    let parent: Handle?
 
-    fileprivate mutating func putMessage(_ cause: belay_cause, isPlain: Bool = false) {
-        var message = cause.message
-        withUnsafeBytes(of: &message) { bytes in
-            let text = bytes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
-            put(escaped: text, limit: bytes.count, isPlain: isPlain)
-        }
-    }
-}
+    var handle: Handle { entry.pointee.handle(index) }
+    var status: belay_status { belay_status(rawValue: UInt32(entry.pointee.status)) }
+    var hasName: Bool { entry.pointee.name.0 != 0 }
+    var isAttached: Bool { entry.pointee.state.has(State.attached) }
 
-extension UnsafeMutablePointer where Pointee == TreeEntry {
-    fileprivate var hasName: Bool { pointee.name.0 != 0 }
-    fileprivate var status: belay_status { belay_status(rawValue: UInt32(pointee.status)) }
-
-    fileprivate var remaining: Int64? {
-        if pointee.deadline == Clock.never { return nil }
+    var remaining: Int64? {
+        if entry.pointee.deadline == Clock.never { return nil }
         if status != BELAY_OK { return 0 }
-        let (left, overflow) = pointee.deadline.subtractingReportingOverflow(Clock.now(in: pointee.state.runtime))
+        let now = Clock.now(in: entry.pointee.state.runtime)
+        let (left, overflow) = entry.pointee.deadline.subtractingReportingOverflow(now)
         return overflow ? Clock.never : max(left, 0)
     }
 
     /// Why it ended, if somebody has noticed and its handle is still good.
-    fileprivate func cause(_ index: UInt32) -> belay_cause? {
-        if !pointee.state.isDone || pointee.isClosed { return nil }
-        guard var cause = pointee.handle(index).causeIfOpen(), cause.code != 0 || cause.message.0 != 0 else {
-            return nil
-        }
+    var cause: belay_cause? {
+        if !entry.pointee.state.isDone || entry.pointee.isClosed { return nil }
+        guard var cause = handle.causeIfOpen(), cause.code != 0 || cause.message.0 != 0 else { return nil }
         cause.isSignal = false
         return cause
     }
 
-    fileprivate func age(_ index: UInt32) -> Int64? {
-        Birth.instant(of: index).map { max(Clock.now - $0, 0) }
+    var age: Int64? { Birth.instant(of: index).map { max(Clock.now - $0, 0) } }
+}
+
+extension Writer {
+    @inline(never) fileprivate mutating func put(nameOf item: TreeItem, isPlain: Bool = false) {
+        withUnsafeBytes(of: &item.entry.pointee.name) { put(escaped: $0, isPlain: isPlain) }
+    }
+
+    @inline(never) fileprivate mutating func put(messageOf cause: belay_cause, isPlain: Bool = false) {
+        withUnsafeBytes(of: cause.message) { put(escaped: $0, isPlain: isPlain) }
+    }
+
+    fileprivate mutating func put(_ handle: Handle) {
+        put("0x")
+        put(hex: handle.bits, digits: 16)
+    }
+
+    /// Nanoseconds as seconds and milliseconds, rounded down.
+    fileprivate mutating func put(seconds nanoseconds: Int64) {
+        put(decimal: nanoseconds / 1_000_000_000)
+        let thousandths = nanoseconds / 1_000_000 % 1000
+        put(thousandths < 10 ? ".00#" : thousandths < 100 ? ".0#" : ".#", thousandths)
     }
 }
 
-/// A line for each context, indented by its depth.
-enum TreeText {
+extension TreeItem {
+    // MARK: a line, indented by its depth
+
     private static let deepest = 40
 
-    static func write(_ tree: Tree, _ writer: inout Writer) {
-        tree.forEach { index, depth in
-            let entry = tree.entry(index)
-            for _ in 0..<min(depth, deepest) { writer.put("  ") }
-            // A chain may be a million long.
-            if depth > deepest {
-                writer.put("[")
-                writer.put(Int64(depth))
-                writer.put("] ")
-            }
-            writer.put(entry.pointee.kind.name)
-            if entry.hasName {
-                writer.put(" \"")
-                writer.putName(entry)
-                writer.put("\"")
-            }
-            if index >= Root.firstFree { describe(entry, index, &writer) }
-            writer.put("\n")
+    func writeText(_ writer: inout Writer) {
+        for _ in 0..<min(depth, TreeItem.deepest) { writer.put("  ") }
+        // A chain may be a million long.
+        if depth > TreeItem.deepest { writer.put("[#] ", Int64(depth)) }
+        writer.put(entry.pointee.kind.name)
+        if hasName {
+            writer.put(" \"")
+            writer.put(nameOf: self)
+            writer.put("\"")
         }
+        if index >= Root.firstFree { describeText(&writer) }
+        writer.put("\n")
     }
 
-    private static func describe(_ entry: TreeEntryPointer, _ index: UInt32, _ writer: inout Writer) {
+    private func describeText(_ writer: inout Writer) {
         writer.put(" ")
-        writer.put(hex: entry.pointee.handle(index).bits)
-        if entry.status == BELAY_OK {
+        writer.put(handle)
+        if status == BELAY_OK {
             writer.put(": live")
-            if let left = entry.remaining {
+            if let left = remaining {
                 writer.put(", ")
                 writer.put(seconds: left)
                 writer.put(" s left")
             }
         } else {
             writer.put(": ")
-            writer.put(entry.status.text)
-            if let cause = entry.cause(index) {
-                writer.put(", cause ")
-                writer.put(cause.code)
-                writer.put(" \"")
-                writer.putMessage(cause)
+            writer.put(status.text)
+            if let cause {
+                writer.put(", cause # \"", cause.code)
+                writer.put(messageOf: cause)
                 writer.put("\"")
             }
         }
-        if let age = entry.age(index) {
+        if let age {
             writer.put(", ")
             writer.put(seconds: age)
             writer.put(" s old")
         }
-        if entry.pointee.handleKind == UInt8(Kind.scope) && entry.pointee.state.has(State.attached) {
-            writer.put(", attached")
-        }
+        if isScope && isAttached { writer.put(", attached") }
         if entry.pointee.isClosed { writer.put(", closed") }
     }
-}
 
-/// One object with an array of contexts, parents first. Flat, because readers of JSON have their limits to nesting.
-enum TreeJSON {
-    static func write(_ tree: Tree, _ writer: inout Writer) {
-        writer.put("{\"now\":")
-        writer.put(Clock.now)
-        writer.put(",\"contexts\":[")
-        var isFirst = true
-        tree.forEach { index, depth in
-            writer.put(isFirst ? "\n{" : ",\n{")
-            isFirst = false
-            let entry = tree.entry(index)
-            writer.put("\"id\":\"")
-            writer.put(hex: entry.pointee.handle(index).bits)
-            writer.put("\",\"parent\":")
-            if index == tree.top {
-                writer.put("null")
-            } else {
-                let parent = entry.pointee.parent
-                writer.put("\"")
-                writer.put(hex: tree.entry(parent).pointee.handle(parent).bits)
-                writer.put("\"")
-            }
-            writer.put(",\"depth\":")
-            writer.put(Int64(depth))
-            describe(entry, index, &writer)
-            writer.put("}")
+    private var isScope: Bool { entry.pointee.handleKind == UInt8(Kind.scope) }
+
+    // MARK: an object of JSON
+
+    func writeJSON(_ writer: inout Writer) {
+        writer.put(parent == nil ? "\n{\"id\":\"" : ",\n{\"id\":\"")
+        writer.put(handle)
+        writer.put("\",\"parent\":")
+        if let parent {
+            writer.put("\"")
+            writer.put(parent)
+            writer.put("\"")
+        } else {
+            writer.put("null")
         }
-        writer.put("\n]}\n")
-    }
-
-    private static func describe(_ entry: TreeEntryPointer, _ index: UInt32, _ writer: inout Writer) {
-        writer.put(",\"kind\":\"")
+        writer.put(",\"depth\":#,\"kind\":\"", Int64(depth))
         writer.put(entry.pointee.kind.name)
         writer.put("\",\"state\":")
         writer.put(
-            entry.status == BELAY_OK
-                ? "\"live\"" : entry.status == BELAY_CANCELED ? "\"canceled\"" : "\"deadline\"")
-        if entry.hasName {
+            status == BELAY_OK ? "\"live\"" : status == BELAY_CANCELED ? "\"canceled\"" : "\"deadline\"")
+        if hasName {
             writer.put(",\"name\":\"")
-            writer.putName(entry)
+            writer.put(nameOf: self)
             writer.put("\"")
         }
-        if let left = entry.remaining {
-            writer.put(",\"deadline\":")
-            writer.put(entry.pointee.deadline)
-            writer.put(",\"remaining\":")
-            writer.put(left)
-        }
-        if let age = entry.age(index) {
-            writer.put(",\"age\":")
-            writer.put(age)
-        }
-        if let cause = entry.cause(index) {
-            writer.put(",\"cause\":{\"code\":")
-            writer.put(cause.code)
-            writer.put(",\"message\":\"")
-            writer.putMessage(cause)
+        if let left = remaining { writer.put(",\"deadline\":#,\"remaining\":#", entry.pointee.deadline, left) }
+        if let age { writer.put(",\"age\":#", age) }
+        if let cause {
+            writer.put(",\"cause\":{\"code\":#,\"message\":\"", cause.code)
+            writer.put(messageOf: cause)
             writer.put("\"}")
         }
-        let isAttached = entry.pointee.handleKind == UInt8(Kind.scope) && entry.pointee.state.has(State.attached)
-        writer.put(isAttached ? ",\"attached\":true" : ",\"attached\":false")
+        writer.put(isScope && isAttached ? ",\"attached\":true" : ",\"attached\":false")
         writer.put(entry.pointee.isClosed ? ",\"closed\":true" : ",\"closed\":false")
-        writer.put(",\"runtime\":")
-        writer.put(Int64(entry.pointee.state.runtime))
+        writer.put(",\"runtime\":#}", Int64(entry.pointee.state.runtime))
     }
-}
 
-/// For Graphviz: `dot -Tsvg`. What has ended is grey, what joined the tree has a thick frame.
-enum TreeDot {
-    static func write(_ tree: Tree, _ writer: inout Writer) {
-        writer.put("digraph belay {\n  node [shape=box, fontname=\"sans-serif\"];\n")
-        tree.forEach { index, _ in
-            let entry = tree.entry(index)
-            let id = entry.pointee.handle(index).bits
-            writer.put("  \"")
-            writer.put(hex: id)
-            writer.put("\" [label=\"")
-            writer.put(entry.pointee.kind.name)
-            if entry.hasName {
-                writer.put("\\n")
-                writer.putName(entry, isPlain: true)
-            }
-            describe(entry, index, &writer)
-            writer.put("\"")
-            if entry.status != BELAY_OK { writer.put(", color=gray, fontcolor=gray") }
-            if entry.pointee.state.has(State.attached) { writer.put(", penwidth=2") }
-            writer.put("];\n")
-            if index == tree.top { return }
-            let parent = entry.pointee.parent
-            writer.put("  \"")
-            writer.put(hex: tree.entry(parent).pointee.handle(parent).bits)
-            writer.put("\" -> \"")
-            writer.put(hex: id)
-            writer.put("\";\n")
+    // MARK: a box of Graphviz's, and its arrow
+
+    /// What has ended is grey, what joined the tree has a thick frame.
+    func writeDot(_ writer: inout Writer) {
+        writer.put("  \"")
+        writer.put(handle)
+        writer.put("\" [label=\"")
+        writer.put(entry.pointee.kind.name)
+        if hasName {
+            writer.put("\\n")
+            writer.put(nameOf: self, isPlain: true)
         }
-        writer.put("}\n")
+        describeDot(&writer)
+        writer.put("\"")
+        if status != BELAY_OK { writer.put(", color=gray, fontcolor=gray") }
+        if isAttached { writer.put(", penwidth=2") }
+        writer.put("];\n")
+        guard let parent else { return }
+        writer.put("  \"")
+        writer.put(parent)
+        writer.put("\" -> \"")
+        writer.put(handle)
+        writer.put("\";\n")
     }
 
-    private static func describe(_ entry: TreeEntryPointer, _ index: UInt32, _ writer: inout Writer) {
-        if entry.status == BELAY_OK {
-            guard let left = entry.remaining else { return }
+    private func describeDot(_ writer: inout Writer) {
+        if status == BELAY_OK {
+            guard let left = remaining else { return }
             writer.put("\\n")
             writer.put(seconds: left)
             writer.put(" s left")
             return
         }
         writer.put("\\n")
-        if let cause = entry.cause(index) {
-            writer.putMessage(cause, isPlain: true)
+        if let cause {
+            writer.put(messageOf: cause, isPlain: true)
         } else {
-            writer.put(entry.status.text)
+            writer.put(status.text)
         }
     }
 }

@@ -29,7 +29,7 @@ enum Clock {
 
     // MARK: by runtime
 
-    @inline(__always) static func now(in runtime: UInt32) -> Int64 { runtime == 0 ? now : nowElsewhere(runtime) }
+    @inline(never) static func now(in runtime: UInt32) -> Int64 { runtime == 0 ? now : nowElsewhere(runtime) }
 
     @inline(__always) static func hasPassed(_ instant: Int64, in runtime: UInt32) -> Bool {
         runtime == 0 ? hasPassed(instant) : nowElsewhere(runtime) >= instant
@@ -42,7 +42,8 @@ enum Clock {
 
     @inline(__always) static func after(_ duration: Int64, in runtime: UInt32) -> Int64 {
         if duration == never { return never }
-        let (sum, overflow) = now(in: runtime).addingReportingOverflow(duration)
+        let now = runtime == 0 ? now : nowElsewhere(runtime)
+        let (sum, overflow) = now.addingReportingOverflow(duration)
         return overflow ? (duration < 0 ? .min : never) : sum
     }
 

@@ -20,11 +20,16 @@ struct Lock: ~Copyable {
     /// Free: in a cell that was something else before, or where whoever held it is not in this process.
     @inline(__always) borrowing func reset() { word.set(0) }
 
-    @inline(__always) borrowing func lock() {
+    @inline(never) borrowing func lock() { lockInPlace() }
+    @inline(never) borrowing func unlock() { unlockInPlace() }
+
+    // The same for hot paths.
+
+    @inline(__always) borrowing func lockInPlace() {
         if !word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged { wait() }
     }
 
-    @inline(__always) borrowing func unlock() {
+    @inline(__always) borrowing func unlockInPlace() {
         if word.exchange(0, ordering: .releasing) == 2 { wakeOne() }
     }
 

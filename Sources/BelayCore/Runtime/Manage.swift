@@ -87,8 +87,11 @@ public func belay_runtime_free(_ runtime: belay_runtime, _ timeout: belay_durati
     let handle = Handle(bits: runtime.bits)
     let status = handle.runtimeStatus(phase: nil)
     if status != BELAY_OK { return status }
-    let isInside = Running.contains { $0.pointee.runtime == handle.index }
-    if isInside || Runtime.at(handle.index).pointee.loop.isMine { return BELAY_EDEADLK }
+    var running = Running.Walk()
+    while let task = running.next() {
+        if task.pointee.runtime == handle.index { return BELAY_EDEADLK }
+    }
+    if Runtime.at(handle.index).pointee.loop.isMine { return BELAY_EDEADLK }
     return Manage.free(handle, until: Clock.after(timeout))
 }
 

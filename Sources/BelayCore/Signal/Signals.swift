@@ -137,7 +137,7 @@ struct Signals: ~Copyable {
         signals.pointee.lock.unlock()
         if isFree {
             freeRecord(record)
-            scope.release()
+            scope.unpin()
         }
     }
 
@@ -240,7 +240,7 @@ struct Signals: ~Copyable {
             let next = watch.pointee.next.get()
             let scope = node(watch.pointee.node.get())
             freeRecord(record)
-            scope.release()
+            scope.unpin()
             record = next
         }
     }
@@ -256,7 +256,7 @@ struct Signals: ~Copyable {
             } else if scope.settle().isDone {
                 scope.finish()
             }
-            scope.release()
+            scope.unpin()
         }
     }
 }

@@ -127,14 +127,14 @@ struct Driver: ~Copyable {
     // MARK: what is due
 
     /// Fires what is due by `now`.
-    static func fireAll(_ runtime: UInt32, now: Int64) {
+    @inline(never) static func fireAll(_ runtime: UInt32, now: Int64) {
         for number in Shard.numbers(of: runtime) where Shard.at(number).pointee.wake.get() <= now {
             Shard.fire(number, now: now)
         }
     }
 
     /// When there is something to fire or to look after: a multiple of the runtime's tick.
-    static func nextWake(_ runtime: UInt32) -> Int64 {
+    @inline(never) static func nextWake(_ runtime: UInt32) -> Int64 {
         if runtime == 0 && Signals.areNews { return .min }
         return rounded(min(Executor.nextWatch(runtime), firstTimer(runtime)), runtime)
     }
@@ -147,7 +147,7 @@ struct Driver: ~Copyable {
     }
 
     /// When the first timer may be due.
-    static func firstTimer(_ runtime: UInt32) -> Int64 {
+    @inline(never) static func firstTimer(_ runtime: UInt32) -> Int64 {
         var next = Clock.never
         for number in Shard.numbers(of: runtime) {
             next = min(next, Shard.at(number).pointee.wake.load(ordering: .sequentiallyConsistent))

@@ -75,9 +75,9 @@ struct Shard: ~Copyable {
         var earliest = Clock.never
         for number in numbers(of: runtime) {
             let shard = at(number)
-            shard.pointee.lock.lock()
+            shard.pointee.lock.lockInPlace()
             earliest = min(earliest, wheel(number).earliest)
-            shard.pointee.lock.unlock()
+            shard.pointee.lock.unlockInPlace()
         }
         return earliest
     }
@@ -90,7 +90,7 @@ struct Shard: ~Copyable {
     }
 
     /// Adds an entry to the shard's wheel. True if the driver must be told, with `Driver.hasten`, after the lock is gone.
-    @inline(__always) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
+    @inline(never) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
         wheel(number).add(index, at: expiry)
         Counter.add(.timerArmed)
         if expiry >= at(number).pointee.wake.get() { return false }
@@ -128,7 +128,7 @@ struct Shard: ~Copyable {
         if status != BELAY_OK { return status }
         let number = number(forListen: scope.pointee.listen.get())
         let shard = at(number)
-        shard.pointee.lock.lock()
+        shard.pointee.lock.lockInPlace()
         // Under the lock, because whoever ends the scope sees the mark and then comes to disarm it: it finds it there.
         let marked = scope.markArmed()
         var hasten = false
@@ -137,7 +137,7 @@ struct Shard: ~Copyable {
         if marked && deadline != Clock.never && isOpen(number) {
             hasten = add(scope.pointee.listen.get(), at: deadline, to: number)
         }
-        shard.pointee.lock.unlock()
+        shard.pointee.lock.unlockInPlace()
         if hasten { Driver.hasten(deadline, runtime) }
         // A verdict that an asker put in pushes nothing; nobody else may come by to do it.
         if !marked && scope.state.isDone { scope.finish() }
@@ -173,7 +173,7 @@ struct Shard: ~Copyable {
                 scope.pointee.deadline.get() != Clock.never, scope.acquire(generation: state.generation)
             else { continue }
             if scope.state.shape == Kind.scope { _ = arm(scope) }
-            scope.release()
+            scope.unpin()
         }
     }
 
@@ -184,12 +184,12 @@ struct Shard: ~Copyable {
         let shard = at(number)
         let deadline = scope.pointee.deadline.get()
         var hasten = false
-        shard.pointee.lock.lock()
+        shard.pointee.lock.lockInPlace()
         if Listen.at(listen).pointee.entry.isInWheel { remove(listen, from: number) }
         if deadline != Clock.never && !scope.state.isDone && isOpen(number) {
             hasten = add(listen, at: deadline, to: number)
         }
-        shard.pointee.lock.unlock()
+        shard.pointee.lock.unlockInPlace()
         if hasten { Driver.hasten(deadline, runtime(of: number)) }
     }
 
@@ -198,9 +198,9 @@ struct Shard: ~Copyable {
         let index = Region.records.pointee.index(of: listen)
         let number = number(forListen: index)
         let shard = at(number)
-        shard.pointee.lock.lock()
+        shard.pointee.lock.lockInPlace()
         if listen.pointee.entry.isInWheel { remove(index, from: number) }
-        shard.pointee.lock.unlock()
+        shard.pointee.lock.unlockInPlace()
     }
 
     // MARK: the driver's part
@@ -212,7 +212,7 @@ struct Shard: ~Copyable {
         let shard = at(number)
         var more = true
         while more {
-            shard.pointee.lock.lock()
+            shard.pointee.lock.lockInPlace()
             let wheel = wheel(number)
             let (first, count) = wheel.advance(to: now, most: mostAtOnce)
             // Once the lock is gone a scope may be armed anew, which uses its links: so the list is copied.
@@ -228,7 +228,7 @@ struct Shard: ~Copyable {
                     index = wheel.space.entry(index).pointee.next.get()
                 }
                 shard.pointee.wake.store(wheel.wake, ordering: .sequentiallyConsistent)
-                shard.pointee.lock.unlock()
+                shard.pointee.lock.unlockInPlace()
                 for position in 0..<count { deliver(due[position]) }
             }
             more = count == mostAtOnce
@@ -250,7 +250,7 @@ struct Shard: ~Copyable {
         // Not, if the deadline has moved since: then its timer is in the wheel again.
         scope.decideDeadline()
         if scope.state.isDone { scope.finish() }
-        scope.release()
+        scope.unpin()
     }
 }
 

@@ -30,9 +30,9 @@ enum TimerTask {
         let expiry = Clock.after(max(delay, 0), in: runtime)
         let number = Shard.mine(in: runtime)
         let shard = Shard.at(number)
-        shard.pointee.lock.lock()
+        shard.pointee.lock.lockInPlace()
         guard Shard.isOpen(number) else {
-            shard.pointee.lock.unlock()
+            shard.pointee.lock.unlockInPlace()
             freeRecord(record)
             task.pointee.state.store(Task.word(generation, Kind.timer, Task.stopped), ordering: .releasing)
             task.free()
@@ -42,7 +42,7 @@ enum TimerTask {
         task.pointee.state.store(
             Task.word(generation, Kind.timer, Task.mark(runtime) | flags | Task.pending), ordering: .releasing)
         let hasten = place(index, at: expiry, in: number)
-        shard.pointee.lock.unlock()
+        shard.pointee.lock.unlockInPlace()
         if hasten { Driver.hasten(expiry, runtime) }
         return belay_timer(bits: Handle(generation: generation, kind: Kind.timer, index: index).bits)
     }
@@ -79,7 +79,7 @@ enum TimerTask {
 
     private static func free(_ task: UnsafeMutablePointer<Task>) {
         freeRecord(task.pointee.link.get())
-        task.free()
+        task.freeInPlace()
     }
 
     // MARK: its time has come
@@ -109,7 +109,7 @@ enum TimerTask {
         let expiry = overflow ? Clock.never : due
         let number = Shard.mine(in: runtime)
         let shard = Shard.at(number)
-        shard.pointee.lock.lock()
+        shard.pointee.lock.lockInPlace()
         setShard(number, of: task)
         var hasten = false
         // The flag and the phase are in one word: a stop either dismisses the run or finds the timer pending.
@@ -122,7 +122,7 @@ enum TimerTask {
             old = found
         }
         if again { hasten = place(task.index, at: expiry, in: number) }
-        shard.pointee.lock.unlock()
+        shard.pointee.lock.unlockInPlace()
         if hasten { Driver.hasten(expiry, runtime) }
         return again
     }
@@ -138,8 +138,8 @@ enum TimerTask {
             guard handle.matches(state), state & Task.phaseMask == Task.pending else { return nil }
             let number = shard(of: task)
             let shard = Shard.at(number)
-            shard.pointee.lock.lock()
-            defer { shard.pointee.lock.unlock() }
+            shard.pointee.lock.lockInPlace()
+            defer { shard.pointee.lock.unlockInPlace() }
             // It may have fired, and come back to another shard, before the lock was ours.
             let now = task.pointee.state.load(ordering: .acquiring)
             guard handle.matches(now), now & Task.phaseMask == Task.pending else { return nil }

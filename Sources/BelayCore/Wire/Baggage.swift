@@ -65,7 +65,7 @@ public func belay_baggage_get(
     _ size: Int
 ) -> Int {
     guard let list = WireText(text, length), let key = WireText(cString: key), key.isToken,
-        var writer = WireWriter(value, size)
+        var writer = Writer(value, size)
     else { return refuseText(value, size) }
     var position = 0
     while let member = list.nextMember(&position) {
@@ -113,18 +113,18 @@ private struct BaggageEdit {
 
     /// Writes over the list itself, which has room for it.
     func apply(to text: UnsafeMutablePointer<CChar>, _ size: Int) {
-        guard var writer = WireWriter(text, size) else { return }
+        guard var writer = Writer(text, size) else { return }
         var position = 0
         // What stays moves to the front: the place to write is never behind the place to read.
         while let member = list.nextMember(&position) {
             if !stays(member) { continue }
-            if writer.length > 0 { writer.put(UInt8(ascii: ",")) }
-            for byte in member.all { writer.put(list[byte]) }
+            if writer.length > 0 { writer.put(byte: UInt8(ascii: ",")) }
+            for byte in member.all { writer.put(byte: list[byte]) }
         }
         if let value {
-            if writer.length > 0 { writer.put(UInt8(ascii: ",")) }
-            for byte in 0..<key.count { writer.put(key[byte]) }
-            writer.put(UInt8(ascii: "="))
+            if writer.length > 0 { writer.put(byte: UInt8(ascii: ",")) }
+            for byte in 0..<key.count { writer.put(byte: key[byte]) }
+            writer.put(byte: UInt8(ascii: "="))
             for byte in 0..<value.count { PercentCode.put(value[byte], into: &writer) }
         }
         _ = writer.finish()

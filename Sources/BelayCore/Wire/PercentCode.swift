@@ -13,11 +13,11 @@ enum PercentCode {
         }
     }
 
-    static func put(_ byte: UInt8, into writer: inout WireWriter) {
-        if isPlain(byte) { return writer.put(byte) }
-        writer.put(UInt8(ascii: "%"))
-        writer.put(hexDigit(byte >> 4))
-        writer.put(hexDigit(byte & 15))
+    @inline(never) static func put(_ byte: UInt8, into writer: inout Writer) {
+        if isPlain(byte) { return writer.put(byte: byte) }
+        writer.put(byte: UInt8(ascii: "%"))
+        writer.put(byte: hexDigit(byte >> 4))
+        writer.put(byte: hexDigit(byte & 15))
     }
 
     /// Upper-case, as RFC 3986 recommends.
@@ -35,18 +35,18 @@ private struct Utf8Filter {
     private var lower: UInt8 = 0x80
     private var upper: UInt8 = 0xbf
 
-    mutating func put(_ byte: UInt8, into writer: inout WireWriter) {
+    mutating func put(_ byte: UInt8, into writer: inout Writer) {
         if missing > 0 && byte >= lower && byte <= upper {
             (lower, upper) = (0x80, 0xbf)
             missing -= 1
             if missing > 0 { return keep(byte) }
             flush(into: &writer)
-            return writer.put(byte)
+            return writer.put(byte: byte)
         }
         finish(into: &writer)
         (lower, upper) = (0x80, 0xbf)
         switch byte {
-        case 0x01...0x7f: return writer.put(byte)
+        case 0x01...0x7f: return writer.put(byte: byte)
         case 0xc2...0xdf: missing = 1
         case 0xe0...0xef:
             missing = 2
@@ -62,7 +62,7 @@ private struct Utf8Filter {
     }
 
     /// A character that was begun ends here.
-    mutating func finish(into writer: inout WireWriter) {
+    mutating func finish(into writer: inout Writer) {
         if missing > 0 { Self.replace(into: &writer) }
         (count, missing) = (0, 0)
     }
@@ -72,23 +72,21 @@ private struct Utf8Filter {
         count += 1
     }
 
-    private mutating func flush(into writer: inout WireWriter) {
-        if count > 0 { writer.put(pending.0) }
-        if count > 1 { writer.put(pending.1) }
-        if count > 2 { writer.put(pending.2) }
+    private mutating func flush(into writer: inout Writer) {
+        if count > 0 { writer.put(byte: pending.0) }
+        if count > 1 { writer.put(byte: pending.1) }
+        if count > 2 { writer.put(byte: pending.2) }
         count = 0
     }
 
-    private static func replace(into writer: inout WireWriter) {
-        writer.put(0xef)
-        writer.put(0xbf)
-        writer.put(0xbd)
+    private static func replace(into writer: inout Writer) {
+        writer.put("\u{FFFD}")
     }
 }
 
 extension WireText {
     /// A percent-coded range. A `%` without two hex digits behind it stands for itself.
-    func decode(_ range: Range<Int>, into writer: inout WireWriter) {
+    func decode(_ range: Range<Int>, into writer: inout Writer) {
         var filter = Utf8Filter()
         var position = range.lowerBound
         while position < range.upperBound {

@@ -43,60 +43,9 @@ struct WireText {
     }
 
     /// Whether a range holds exactly these bytes.
-    func equals(_ range: Range<Int>, _ other: WireText) -> Bool {
+    @inline(never) func equals(_ range: Range<Int>, _ other: WireText) -> Bool {
         guard range.count == other.count else { return false }
         for i in 0..<other.count where self[range.lowerBound + i] != other[i] { return false }
         return true
     }
-}
-
-/// Text on its way into a caller's buffer. It is counted also where it does not fit.
-struct WireWriter {
-    private let text: UnsafeMutablePointer<UInt8>?
-    private let size: Int
-    private(set) var length = 0
-
-    /// Nil where there is no buffer of that size.
-    init?(_ text: UnsafeMutablePointer<CChar>?, _ size: Int) {
-        guard size >= 0, text != nil || size == 0 else { return nil }
-        self.text = text.map { UnsafeMutableRawPointer($0).assumingMemoryBound(to: UInt8.self) }
-        self.size = size
-    }
-
-    /// Keeps room for the NUL.
-    @inline(__always) mutating func put(_ byte: UInt8) {
-        if length &+ 1 < size { text?[length] = byte }
-        length &+= 1
-    }
-
-    /// A number that is not negative.
-    mutating func put(decimal number: Int64) {
-        var power: Int64 = 1
-        while number / power >= 10 { power *= 10 }
-        while power > 0 {
-            put(0x30 + UInt8(number / power % 10))
-            power /= 10
-        }
-    }
-
-    mutating func put(hex byte: UInt8) {
-        put(hexDigit(byte >> 4))
-        put(hexDigit(byte & 15))
-    }
-
-    private func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
-
-    /// The NUL: behind the text, or in place of one that does not fit, because half a header is worse than none.
-    /// Answers the length.
-    func finish() -> Int {
-        if size > 0 { text?[length < size ? length : 0] = 0 }
-        return length
-    }
-}
-
-/// The answer of a writer that was asked for nonsense. An empty text is left, if there is room for one.
-@inline(never) func refuseText(_ text: UnsafeMutablePointer<CChar>?, _ size: Int) -> Int {
-    if size > 0 { text?[0] = 0 }
-    LastStatus.set(BELAY_EINVAL)
-    return -1
 }

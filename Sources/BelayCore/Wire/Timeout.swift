@@ -40,12 +40,12 @@ private enum GrpcTimeout {
 public func belay_grpc_timeout_format(
     _ left: belay_duration, _ text: UnsafeMutablePointer<CChar>?, _ size: Int
 ) -> Int {
-    guard var writer = WireWriter(text, size) else { return refuseText(text, size) }
+    guard var writer = Writer(text, size) else { return refuseText(text, size) }
     if left != Clock.never {
         let left = max(left, 1)  // zero is not positive
         let unit = GrpcTimeout.unit(for: left)
         writer.put(decimal: left.roundedUp(to: GrpcTimeout.nanoseconds(of: unit) ?? 1))
-        writer.put(unit)
+        writer.put(byte: unit)
     }
     return writer.finish()
 }
@@ -67,7 +67,7 @@ public func belay_grpc_timeout_parse(
 public func belay_timeout_ms_format(
     _ left: belay_duration, _ text: UnsafeMutablePointer<CChar>?, _ size: Int
 ) -> Int {
-    guard var writer = WireWriter(text, size) else { return refuseText(text, size) }
+    guard var writer = Writer(text, size) else { return refuseText(text, size) }
     if left != Clock.never { writer.put(decimal: max(left, 0).roundedUp(to: 1_000_000)) }
     return writer.finish()
 }

@@ -73,13 +73,14 @@ public func belay_traceparent_parse(
 public func belay_traceparent_format(
     _ trace: UnsafePointer<belay_traceparent>?, _ text: UnsafeMutablePointer<CChar>?, _ size: Int
 ) -> Int {
-    guard let trace, var writer = WireWriter(text, size) else { return refuseText(text, size) }
+    guard let trace, var writer = Writer(text, size) else { return refuseText(text, size) }
     let bytes = UnsafeRawPointer(trace).assumingMemoryBound(to: UInt8.self)
     guard TraceparentText.isValid(bytes) else { return refuseText(text, size) }
-    writer.put(hex: 0)
+    writer.put(hex: 0, digits: 2)
     for byte in 0..<25 {
-        if TraceparentText.startsField(byte) { writer.put(TraceparentText.dash) }
-        writer.put(hex: byte == 24 ? bytes[byte] & TraceparentText.known : bytes[byte])
+        if TraceparentText.startsField(byte) { writer.put(byte: TraceparentText.dash) }
+        let value = byte == 24 ? bytes[byte] & TraceparentText.known : bytes[byte]
+        writer.put(hex: UInt64(value), digits: 2)
     }
     return writer.finish()
 }
