@@ -83,9 +83,25 @@ struct Limit {
         handle.kind != Kind.lite, found.state.word & State.runtimeMask == 0
     else { return deriveScope(parent, limit) }
     // Of the default runtime only background and todo have this kind, which nobody counts.
-    let isRoot = handle.kind == Kind.root
-    if !isRoot && !found.node.acquireAtOnce(generation: handle.generation) { return deriveScope(parent, limit) }
+    if handle.kind != Kind.root && !found.node.acquireAtOnce(generation: handle.generation) {
+        return deriveWhereThreadsMeet(parent, limit, deadline: deadline)
+    }
+    return deriveStraight(handle, found, thread, limit, deadline: deadline, as: birth)
+}
 
+/// The straight way from where it crosses other threads: the parent has stripes, or somebody was quicker at its word.
+@inline(never) private func deriveWhereThreadsMeet(_ parent: belay_ctx, _ limit: Limit, deadline: Int64) -> belay_ctx {
+    let handle = Handle(parent)
+    guard let thread = Thread.known, let found = handle.find(), found.node.acquireSlowly(generation: handle.generation)
+    else { return deriveScope(parent, limit) }
+    return deriveStraight(handle, found, thread, limit, deadline: deadline, as: limit.birth)
+}
+
+/// The second half of the straight way, with a reference on the parent.
+@inline(__always) private func deriveStraight(
+    _ handle: Handle, _ found: Found, _ thread: UnsafeMutablePointer<Thread>, _ limit: Limit, deadline: Int64,
+    as birth: Counter
+) -> belay_ctx {
     let lineage = found.node.lineage
     let isScope = handle.kind == Kind.scope
     let scope = isScope ? handle.index : found.node.pointee.scope.get()

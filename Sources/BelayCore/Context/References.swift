@@ -16,7 +16,7 @@ extension UnsafeMutablePointer where Pointee == Node {
             && pointee.references.change(old, old &+ 1)
     }
 
-    @inline(never) private func acquireSlowly(generation: UInt64) -> Bool {
+    @inline(never) func acquireSlowly(generation: UInt64) -> Bool {
         while true {
             let old = pointee.references.get()
             guard old >> Handle.generationShift == generation, old & References.countMask != 0 else { return false }
