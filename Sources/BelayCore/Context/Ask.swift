@@ -72,7 +72,7 @@ extension Handle {
     }
 }
 
-@_cdecl("belay_is_done") @implementation
+@_cdecl("belay_is_done") @implementation @_optimize(speed)
 public func belay_is_done(_ ctx: belay_ctx) -> Bool {
     let handle = Handle(ctx)
     // What `status` begins with, once more: written like this it calls nothing, so it needs no stack.
@@ -81,7 +81,7 @@ public func belay_is_done(_ ctx: belay_ctx) -> Bool {
     return found.state.has(State.pulls | State.timed | State.asks) ? handle.isDoneFarther(found) : false
 }
 
-@_cdecl("belay_err") @implementation
+@_cdecl("belay_err") @implementation @_optimize(speed)
 public func belay_err(_ ctx: belay_ctx) -> belay_status { Handle(ctx).status() }
 
 @_cdecl("belay_cause_of") @implementation

@@ -5,7 +5,7 @@ import Synchronization
 // A close decides, cancels, and only then makes the handle stale: so whoever finds the handle live can still take a
 // reference, and whoever cannot finds the context ended.
 
-@_cdecl("belay_close") @implementation
+@_cdecl("belay_close") @implementation @_optimize(speed)
 public func belay_close(_ ctx: belay_ctx) -> belay_status {
     let handle = Handle(ctx)
     guard let found = handle.find() else { return handle.absent() }

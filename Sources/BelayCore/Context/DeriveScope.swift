@@ -8,12 +8,12 @@ import Synchronization
 // usual (the first use of a thread, an empty magazine, a parent that has ended, another runtime …) turns off to the general
 // way, which can do everything.
 
-@_cdecl("belay_with_cancel") @implementation
+@_cdecl("belay_with_cancel") @implementation @_optimize(speed)
 public func belay_with_cancel(_ parent: belay_ctx) -> belay_ctx {
     deriveStraight(parent, Limit(), deadline: Clock.never, as: .createdCancel)
 }
 
-@_cdecl("belay_with_timeout") @implementation
+@_cdecl("belay_with_timeout") @implementation @_optimize(speed)
 public func belay_with_timeout(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
     let limit = Limit(after: timeout)
     let (deadline, overflow) = Clock.now.addingReportingOverflow(timeout)
@@ -22,7 +22,7 @@ public func belay_with_timeout(_ parent: belay_ctx, _ timeout: belay_duration) -
     return deriveStraight(parent, limit, deadline: deadline, as: .createdTimeout)
 }
 
-@_cdecl("belay_with_deadline") @implementation
+@_cdecl("belay_with_deadline") @implementation @_optimize(speed)
 public func belay_with_deadline(_ parent: belay_ctx, _ deadline: belay_instant) -> belay_ctx {
     let limit = Limit(at: deadline)
     return Clock.isFarOff(deadline)

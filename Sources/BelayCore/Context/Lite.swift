@@ -52,7 +52,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     }
 }
 
-@_cdecl("belay_lite") @implementation
+@_cdecl("belay_lite") @implementation @_optimize(speed)
 public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
     if timeout == Clock.never { return liteStraight(parent, timeout, deadline: Clock.never) }
     let (deadline, overflow) = Clock.now.addingReportingOverflow(timeout)

@@ -131,7 +131,7 @@ extension UnsafeMutablePointer where Pointee == ValueNode {
     }
 }
 
-@_cdecl("belay_value") @implementation
+@_cdecl("belay_value") @implementation @_optimize(speed)
 public func belay_value(_ ctx: belay_ctx, _ key: UnsafePointer<belay_key>?) -> UnsafeMutableRawPointer? {
     guard let found = Handle(ctx).find(), let key else { return nil }
     if Globals.pointer.pointee.haveForeignValues.get() != 0 {
