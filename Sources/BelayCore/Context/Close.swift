@@ -38,7 +38,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     @inline(__always) fileprivate func close(_ handle: Handle) -> belay_status {
         let alone = References.word(generation: handle.generation, count: 1)
         let gone = References.word(generation: handle.generation &+ 1, count: 0)
-        guard pointee.references.change(alone, gone) else { return closeSlowly(handle) }
+        guard pointee.references.get() == alone, pointee.references.change(alone, gone) else {
+            return closeSlowly(handle)
+        }
         // Nobody else had a reference, nobody ever listened, and no reference can be taken any more: the node is ours alone,
         // and there is nobody to be told that it ended.
         let state = state
@@ -70,6 +72,7 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// The close of a node that somebody else has references on too (children, callers, owners), or had listeners.
     @inline(never) fileprivate func closeSlowly(_ handle: Handle) -> belay_status {
+        if closeUnheard(handle) { return BELAY_OK }
         // Held to the end, so that another close cannot recycle the node under our hands.
         guard acquire(generation: handle.generation) else {
             makeStaleIfClosing(generation: handle.generation)
@@ -85,6 +88,45 @@ extension UnsafeMutablePointer where Pointee == Node {
         case .won: end(generation: handle.generation)
         }
         return BELAY_OK
+    }
+
+    /// The close of a scope that had listeners and has none now: every callback, waiter, child and owner beyond the first
+    /// keeps a reference, and there is but one. After the swap nobody gets one by the handle. Who may still find the node
+    /// is an ancestor's push, in the list of children, and the driver, in the wheel: it leaves both, and needs no verdict,
+    /// because nobody is left who could ask for it. False means nothing.
+    @inline(__always) private func closeUnheard(_ handle: Handle) -> Bool {
+        let one: UInt64 = 1 << Handle.generationShift
+        let alone = References.word(generation: handle.generation, count: 1) | References.extended
+        // Set at birth, all of them, and each with a part of its own in an end.
+        let particular = State.asks | State.anchored | State.watches | State.sampled
+        guard handle.kind == Kind.scope, state.word & particular == 0, pointee.references.get() == alone,
+            pointee.references.change(alone, alone &+ one)
+        else { return false }
+        let listen = listen
+        if listen.pointee.descriptor.get() == 0 {
+            if state.has(State.attached) && !hasLeft { detach() }
+            if state.has(State.armed) { Shard.disarm(listen) }
+        } else {
+            // Somebody may poll it: that is to end before it is closed.
+            endWhateverItIs()
+        }
+        // Acquire: partner of the release of whoever had a reference. Whom we might have met in the list or the wheel has
+        // counted itself there.
+        if pointee.references.load(ordering: .acquiring) == alone &+ one {
+            pointee.state.store(state.closed(handle.generation), ordering: .releasing)
+            // StoreStore: as in `close`.
+            atomicMemoryFence(ordering: .releasing)
+            recycleUpwards()
+        } else {
+            makeStale(generation: handle.generation)
+            release()
+        }
+        return true
+    }
+
+    /// Whether its own end has been pushed, by a call that is over: then it is in no list of children.
+    private var hasLeft: Bool {
+        listen.pointee.isTaken && listen.pointee.pusher == pointee.listen.get()
     }
 
     private func decideClose(_ handle: Handle) -> CloseDecision {

@@ -180,10 +180,10 @@ public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
     let state = found.state
     if !state.has(State.attached) {
         if state.isDone { return BELAY_OK }
-        // Nobody listens, nothing above decides, nor an owner, there are no children whose deadlines it could be compared with: one
-        // swap is all. If anything of that changes meanwhile, the swap fails or the child is younger than the end.
+        // Nobody listens, and there are no children whose deadlines it could be compared with: if it is live, one swap is
+        // all. It checks the generation, and that nobody began to listen. A child that comes meanwhile is younger than the end.
         let count = found.node.pointee.references.get() & (References.striped | References.countMask)
-        if !state.has(State.pulls | State.timed | State.asks) && count == 1
+        if count == 1 && !state.has(State.asks) && !found.node.mayBeDone(state)
             && found.node.pointee.state.change(state.word, state.word | Verdict.canceled.bits)
         {
             Counter.add(.endedCanceled)

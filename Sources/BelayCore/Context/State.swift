@@ -120,7 +120,7 @@ struct Verdict: Equatable {
 ///
 /// | bits | name | means | set by |
 /// |---|---|---|---|
-/// | 63–32 | generation | a reference by handle is taken only while this is the handle's | +1 by the close that won, after the cancel |
+/// | 63–32 | generation | a reference by handle is taken only while this is the handle's | +1 by the close that won: after the cancel, or in the swap that decides where nobody else has a reference |
 /// | 31 | striped | children count themselves on stripes (Stripes.swift) | adding stripes, under the listen lock |
 /// | 30 | extended | there is a listen record: close has to go the long way | whoever makes sure of the record, holding a reference |
 /// | 29 | closing | a close has won: no owner can be added, no other close wins | that close, in the swap that decides |
@@ -131,7 +131,9 @@ struct Verdict: Equatable {
 /// yet to leave, may just add. Giving one up is a fetch-and-sub with release; the one that reaches 0 acquires.
 ///
 /// A word that is exactly (generation, count 1) belongs to a node that is its owner's alone and was never listened to: its
-/// close is the one swap to (generation + 1, count 0).
+/// close is the one swap to (generation + 1, count 0). With `extended` it was listened to, by nobody any more: the swap is
+/// to (generation + 1, extended, count 1), and the last reference goes when the node has left its parent's list and the
+/// wheel, where a push or the driver may have counted itself.
 enum References {
     static let striped: UInt64 = 1 << 31
     static let extended: UInt64 = 1 << 30
