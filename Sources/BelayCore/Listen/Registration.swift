@@ -7,10 +7,46 @@ import Synchronization
 enum Registration {
     typealias Function = @convention(c) (UnsafeMutableRawPointer?) -> Void
 
+    /// The straight way of `add`: to a scope that has joined the tree, and that neither a deadline nor anyone above it can
+    /// have ended unnoticed.
+    @inline(__always) fileprivate static func addStraight(
+        _ ctx: belay_ctx, _ function: Function?, _ argument: UnsafeMutableRawPointer?, flags: UInt64
+    ) -> belay_reg {
+        let handle = Handle(ctx)
+        let telling = State.attached | State.verdictMask | State.pulls | State.timed | State.asks | State.runtimeMask
+        guard let function, handle.kind == Kind.scope, let found = handle.find(),
+            found.state.word & telling == State.attached, let thread = Thread.known, thread.pointee.tasks.hasCell
+        else { return add(ctx, function, argument, flags: flags) }
+        let index = thread.pointee.tasks.first
+        let task = Task.at(index)
+        let generation = task.pointee.state.get() >> Handle.generationShift
+        // The reference that is taken here is the registration's.
+        guard generation != 0, found.node.pointee.clock.get() == 0,
+            found.node.acquireAtOnce(generation: handle.generation)
+        else { return add(ctx, function, argument, flags: flags) }
+        thread.pointee.tasks.takeFirstCounted(task)
+        task.pointee.fill(function, UInt64(UInt(bitPattern: argument)))
+        let born = Task.word(generation, Kind.registration, flags | Task.pending)
+        let reg = publish(task, index, born, on: handle.index)
+        if !found.node.listen.pointee.add(task, to: found.node, isLink: false) { dispatch(task) }
+        return reg
+    }
+
+    /// The last step of a birth, with the state word: from here on the handle is found.
+    @inline(__always) private static func publish(
+        _ task: UnsafeMutablePointer<Task>, _ index: UInt32, _ born: UInt64, on scope: UInt32
+    ) -> belay_reg {
+        task.pointee.link.set(scope)
+        task.pointee.context.set(0)
+        // Release: partner of the acquire in `Task.find`.
+        task.pointee.state.store(born, ordering: .releasing)
+        return belay_reg(bits: born & (Handle.generationMask | Handle.kindMask) | UInt64(index))
+    }
+
     /// Registers, or runs at once what is done already. {0} and the last status on failure.
-    static func add(_ ctx: belay_ctx, _ function: Function?, _ argument: UnsafeMutableRawPointer?, flags: UInt64)
-        -> belay_reg
-    {
+    @inline(never) static func add(
+        _ ctx: belay_ctx, _ function: Function?, _ argument: UnsafeMutableRawPointer?, flags: UInt64
+    ) -> belay_reg {
         let handle = Handle(ctx)
         if handle.kind == Kind.lite && handle.find() != nil { return fail(BELAY_ELEAF) }
         guard let function else { return fail(BELAY_EINVAL) }
@@ -45,11 +81,8 @@ enum Registration {
             return fail(BELAY_ENOMEM)
         }
         let task = Task.at(index)
-        task.pointee.link.set(scopeIndex)
-        task.pointee.context.set(0)
         let born = Task.word(generation, Kind.registration, Task.mark(runtime) | flags | Task.pending)
-        task.pointee.state.store(born, ordering: .releasing)
-        let reg = belay_reg(bits: Handle(generation: generation, kind: Kind.registration, index: index).bits)
+        let reg = publish(task, index, born, on: scopeIndex)
         // A context that can never end: nobody needs to find the registration, but stop.
         if scopeIndex == 0 { return reg }
         let failure = join(node(scopeIndex), task, born)
@@ -64,25 +97,28 @@ enum Registration {
     /// Puts a pending task into the list of its scope, or dispatches it if the scope is done. `born` is its state word. The
     /// task and its reference are given up on failure.
     private static func join(_ scope: NodePointer, _ task: UnsafeMutablePointer<Task>, _ born: UInt64) -> belay_status {
+        let status = prepare(scope, isOwnTimer: born & Task.ownTimer != 0)
+        if status != BELAY_OK {
+            task.free()
+            scope.release()
+            return status
+        }
+        // The reference is the task's: once that is in the list, an end may take both away.
+        if scope.state.isDone || !scope.listen.pointee.add(task, to: scope, isLink: born & Task.link != 0) {
+            dispatch(task)
+        }
+        return BELAY_OK
+    }
+
+    /// Sees to it that a scope's end is pushed to it, and that somebody tells it of its deadline. The caller keeps it.
+    private static func prepare(_ scope: NodePointer, isOwnTimer: Bool) -> belay_status {
         // Before it is attached: what has passed by now is not for the wheel.
         let state = scope.settle()
         if !state.isDone && !state.has(State.attached) {
             let status = scope.attach()
-            if status != BELAY_OK {
-                task.free()
-                scope.release()
-                return status
-            }
+            if status != BELAY_OK { return status }
         }
-        if scope.state.isDone || !scope.listen.pointee.add(task, to: scope) {
-            dispatch(task)
-            return BELAY_OK
-        }
-        if born & Task.ownTimer != 0 { return BELAY_OK }
-        let armed = Shard.armClock(of: scope)
-        if armed == BELAY_OK { return BELAY_OK }
-        // Nobody would tell it of the deadline. If it has not begun, it never will; else the cell may be another's.
-        return stop(task, born) == BELAY_STOP_PREVENTED ? armed : BELAY_OK
+        return isOwnTimer || scope.state.isDone ? BELAY_OK : Shard.armClock(of: scope)
     }
 
     // MARK: the end has come
@@ -150,8 +186,18 @@ enum Registration {
 
     // MARK: stop
 
-    /// `state` is what the task's word was when its handle matched.
-    static func stop(_ task: UnsafeMutablePointer<Task>, _ seen: UInt64) -> belay_status {
+    /// `state` is what the task's word was when its handle matched. This much is the straight way.
+    @inline(__always) fileprivate static func stopStraight(_ task: UnsafeMutablePointer<Task>, _ state: UInt64)
+        -> belay_status
+    {
+        guard state & Task.phaseMask == Task.pending,
+            task.pointee.state.change(state, state & ~Task.phaseMask | Task.stopping)
+        else { return stop(task, state) }
+        return withdraw(task)
+    }
+
+    /// The same, whatever the phase.
+    @inline(never) static func stop(_ task: UnsafeMutablePointer<Task>, _ seen: UInt64) -> belay_status {
         var state = seen
         while state >> Handle.kindShift == seen >> Handle.kindShift {
             let phase = state & Task.phaseMask
@@ -161,18 +207,20 @@ enum Registration {
             let (exchanged, found) = task.pointee.state.compareExchange(
                 expected: state, desired: state & ~Task.phaseMask | next, ordering: .acquiringAndReleasing)
             if exchanged {
-                if phase == Task.pending { withdraw(task) }
-                return BELAY_STOP_PREVENTED
+                return phase == Task.pending ? withdraw(task) : BELAY_STOP_PREVENTED
             }
             state = found
         }
         return BELAY_STOP_GONE
     }
 
-    /// Takes a task in *stopping* out of its list. Its reference keeps the scope until then.
-    private static func withdraw(_ task: UnsafeMutablePointer<Task>) {
+    /// Takes a task in *stopping* out of its list: the answer of that stop. Its reference keeps the scope until then.
+    @inline(__always) private static func withdraw(_ task: UnsafeMutablePointer<Task>) -> belay_status {
         let index = task.pointee.link.get()
-        if index == 0 { return task.free() }
+        if index == 0 {
+            task.free()
+            return BELAY_STOP_PREVENTED
+        }
         let scope = node(index)
         let listen = scope.listen
         listen.pointee.lock.lockInPlace()
@@ -180,21 +228,24 @@ enum Registration {
         if !isTaken { listen.pointee.remove(task) }
         listen.pointee.lock.unlockInPlace()
         // Where a push took the list, it frees what it finds stopped; if it has passed, we do.
-        if isTaken && task.pointee.change(Task.stopping, to: Task.stopped) { return }
-        task.freeInPlace()
-        scope.release()
+        if isTaken && task.pointee.change(Task.stopping, to: Task.stopped) { return BELAY_STOP_PREVENTED }
+        task.freeUnawaited()
+        _ = scope.releaseAtOnce()
+        return BELAY_STOP_PREVENTED
     }
 }
 
 /// The list of registrations; under the lock.
 extension Listen {
     /// False if the scope has ended: nobody would look at the list any more.
-    fileprivate borrowing func add(_ task: UnsafeMutablePointer<Task>, to scope: NodePointer) -> Bool {
+    @inline(__always) fileprivate borrowing func add(
+        _ task: UnsafeMutablePointer<Task>, to scope: NodePointer, isLink: Bool
+    ) -> Bool {
         lock.lockInPlace()
         defer { lock.unlockInPlace() }
         if isTaken || scope.state.isDone { return false }
         // Seen by the push: it takes this lock after the verdict.
-        if task.pointee.state.get() & Task.link != 0 {
+        if isLink {
             scope.pointee.state.bitwiseOr(State.linked, ordering: .acquiringAndReleasing)
         }
         let head = callbacks.get()
@@ -205,7 +256,7 @@ extension Listen {
         return true
     }
 
-    fileprivate borrowing func remove(_ task: UnsafeMutablePointer<Task>) {
+    @inline(__always) fileprivate borrowing func remove(_ task: UnsafeMutablePointer<Task>) {
         let next = task.pointee.entry.next.get()
         let previous = task.pointee.entry.previous.get()
         if next != 0 { Task.at(next).pointee.entry.previous.set(previous) }
@@ -213,27 +264,27 @@ extension Listen {
     }
 }
 
-@_cdecl("belay_after_func") @implementation
+@_cdecl("belay_after_func") @implementation @_optimize(speed)
 public func belay_after_func(
     _ ctx: belay_ctx, _ function: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
     _ argument: UnsafeMutableRawPointer?
 ) -> belay_reg {
-    Registration.add(ctx, function, argument, flags: 0)
+    Registration.addStraight(ctx, function, argument, flags: 0)
 }
 
-@_cdecl("belay_on_done") @implementation
+@_cdecl("belay_on_done") @implementation @_optimize(speed)
 public func belay_on_done(
     _ ctx: belay_ctx, _ function: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
     _ argument: UnsafeMutableRawPointer?
 ) -> belay_reg {
-    Registration.add(ctx, function, argument, flags: Task.inline)
+    Registration.addStraight(ctx, function, argument, flags: Task.inline)
 }
 
-@_cdecl("belay_stop") @implementation
+@_cdecl("belay_stop") @implementation @_optimize(speed)
 public func belay_stop(_ reg: belay_reg) -> belay_status {
     let handle = Handle(bits: reg.bits)
     guard let (task, state) = Task.find(handle, kind: Kind.registration) else {
         return Task.diagnose(handle, kind: Kind.registration)
     }
-    return Registration.stop(task, state)
+    return Registration.stopStraight(task, state)
 }

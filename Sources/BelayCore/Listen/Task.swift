@@ -100,11 +100,16 @@ struct Task: ~Copyable {
         if index == 0 { return nil }
         let task = at(index)
         let generation = max(task.pointee.state.get() >> Handle.generationShift, 1)
-        task.pointee.waitsFor.set(0)
-        task.pointee.entry.place.set(0)
-        task.pointee.function.set(UInt64(UInt(bitPattern: unsafeBitCast(function, to: UnsafeRawPointer.self))))
-        task.pointee.argument.set(argument)
+        task.pointee.fill(function, argument)
         return (index, generation)
+    }
+
+    /// What a task of any kind is born with.
+    @inline(__always) func fill(_ function: @convention(c) (UnsafeMutableRawPointer?) -> Void, _ argument: UInt64) {
+        waitsFor.set(0)
+        entry.place.set(0)
+        self.function.set(UInt64(UInt(bitPattern: unsafeBitCast(function, to: UnsafeRawPointer.self))))
+        self.argument.set(argument)
     }
 
     @inline(__always) static func word(_ generation: UInt64, _ kind: UInt64, _ rest: UInt64) -> UInt64 {
@@ -146,6 +151,18 @@ extension UnsafeMutablePointer where Pointee == Task {
         let generation = (old >> Handle.generationShift) &+ 1
         let last = pointee.state.exchange(generation << Handle.generationShift, ordering: .acquiringAndReleasing)
         if last & Task.awaited != 0 { belaycore_futex_wake(generationAddress, .max) }
+        giveCell(generation)
+    }
+
+    /// The same for a registration that will not run, on hot paths: only what runs is waited for, and nobody else changes
+    /// it any more, so a store is enough. Release: whoever finds the handle stale has the stop before it.
+    @inline(__always) func freeUnawaited() {
+        let generation = (pointee.state.get() >> Handle.generationShift) &+ 1
+        pointee.state.store(generation << Handle.generationShift, ordering: .releasing)
+        giveCell(generation)
+    }
+
+    @inline(__always) private func giveCell(_ generation: UInt64) {
         if generation > UInt64(UInt32.max) { return }
         if let thread = Thread.current {
             thread.pointee.tasks.give(index, Region.tasks.pointee)

@@ -49,6 +49,13 @@ struct Magazine: ~Copyable {
         loaded.count &-= 1
     }
 
+    @inline(__always) mutating func takeFirstCounted<T: ~Copyable>(_ cell: UnsafeMutablePointer<T>) {
+        takeFirst(cell)
+        #if !BELAY_NO_COUNTERS
+        taken.set(taken.get() &+ 1)
+        #endif
+    }
+
     /// Whether a cell can be given without going to the depot.
     @inline(__always) var hasRoom: Bool { loaded.count != Magazine.capacity }
 
