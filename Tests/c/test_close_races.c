@@ -126,6 +126,33 @@ static void listen_as_it_closes(void) {
     EVENTUALLY(check_metric("/timers/pending:timers") == pending);
 }
 
+// A context that was listened to, by nobody any more, closes as its deadline passes, its parent ends, or somebody else
+// takes a last look.
+static void listen_and_leave(void *argument) {
+    (void)argument;
+    uint64_t random = (uint64_t)(uintptr_t)&random;
+    for (unsigned turn = 0; !atomic_load(&over);) {
+        belay_ctx parent = visible(&turn);
+        uint64_t dice = check_random(&random);
+        belay_ctx child = dice % 3 ? belay_with_timeout(parent, BELAY_US(dice / 8 % 60)) : belay_with_cancel(parent);
+        if (belay_is_none(child)) continue;
+        atomic_int runs = 0;
+        belay_reg reg = belay_on_done(child, check_count, &runs);
+        if (dice % 16 == 0) CHECK(belay_done_fd(child) >= 0);
+        belay_status stopped = belay_stop_wait(reg, BELAY_FOREVER);
+        CHECK(stopped == BELAY_STOP_PREVENTED || stopped == BELAY_STOP_GONE);
+        CHECK_IS(runs, stopped == BELAY_STOP_GONE);
+        if (dice % 7 == 0) belay_cancel(child);
+        check_close(child);
+        CHECK_IS(belay_err(child), BELAY_ESTALE);
+    }
+}
+static void leave_and_close(void) {
+    uint64_t pending = check_metric("/timers/pending:timers");
+    race(listen_and_leave);
+    EVENTUALLY(check_metric("/timers/pending:timers") == pending);
+}
+
 static void cancel_it(void *argument) {
     (void)argument;
     for (unsigned turn = 0; !atomic_load(&over);) {
@@ -187,6 +214,7 @@ static void close_and_close(void) {
         belay_ctx parent = belay_with_cancel(belay_background());
         struct closers all = {.ctx = make((unsigned)round, parent)};
         if (round % 3 == 0) CHECK(belay_done_fd(all.ctx) >= 0);
+        if (round % 3 == 1) belay_stop(belay_on_done(all.ctx, check_ignore, NULL));
         check_threads(2, close_together, &all);
         CHECK(all.ok == 1 && all.stale == 1);
         check_close(parent);
@@ -196,7 +224,7 @@ static void close_and_close(void) {
 int main(void) {
     static const struct check_test tests[] = {
         TEST(retain_and_close), TEST(derive_and_close), TEST(listen_and_close), TEST(listen_as_it_closes),
-        TEST(cancel_and_close), TEST(wait_and_close),   TEST(ask_and_close),
+        TEST(leave_and_close),  TEST(cancel_and_close), TEST(wait_and_close),   TEST(ask_and_close),
         TEST(close_and_close),
     };
     RUN_TESTS(tests, "");
