@@ -89,10 +89,11 @@ typedef int64_t belay_duration;
 typedef int64_t belay_instant;
 
 #define BELAY_FOREVER INT64_MAX
+/* Of whole numbers and of fractions: BELAY_SEC(0.5) is half a second. */
 #define BELAY_NS(n) ((belay_duration)(n))
-#define BELAY_US(n) ((belay_duration)(n) * 1000)
-#define BELAY_MS(n) ((belay_duration)(n) * 1000000)
-#define BELAY_SEC(n) ((belay_duration)(n) * 1000000000)
+#define BELAY_US(n) ((belay_duration)((n) * INT64_C(1000)))
+#define BELAY_MS(n) ((belay_duration)((n) * INT64_C(1000000)))
+#define BELAY_SEC(n) ((belay_duration)((n) * INT64_C(1000000000)))
 
 /* A key for values is the address of one of these; the name is for people (logs, tree dumps). Declare it
  * `static const`, with a lifetime that exceeds every context that uses it. */
@@ -617,8 +618,8 @@ void *belay_pool_get(belay_pool pool);
  * NULL, for an item that is free already, or is another pool's: such calls do nothing. That check reads the word
  * before the item: `item` must have come from a get of this process, and of a pool that was not freed or trimmed
  * since it was given back. Two threads that give back one item at the same instant may both be believed:
- * BELAY_POOL_CHECKED finds such errors. BELAY_ESTALE, BELAY_EFORK. Do not give back what hangs on a context: the
- * context does. */
+ * BELAY_POOL_CHECKED finds such errors. BELAY_EBUSY for data that hangs on a context (belay_with_data), which gives it
+ * back itself: the call does nothing. BELAY_ESTALE, BELAY_EFORK. */
 belay_status belay_pool_put(belay_pool pool, void *item);
 
 /* A context that carries an item of the pool, and is otherwise its parent: as belay_with_value, the same end,

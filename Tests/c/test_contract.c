@@ -207,6 +207,16 @@ static void children_of_done_contexts_are_done_at_birth(void) {
     check_close(parent);
 }
 
+static void durations_are_of_whole_numbers_and_of_fractions(void) {
+    CHECK_IS(BELAY_SEC(0.5), BELAY_MS(500));
+    CHECK_IS(BELAY_MS(1.5), BELAY_US(1500));
+    CHECK_IS(BELAY_US(0.25), BELAY_NS(250));
+    CHECK_IS(BELAY_SEC(-1 - 1), -INT64_C(2000000000));
+    CHECK_IS(BELAY_SEC(4294967295u), INT64_C(4294967295000000000));
+    static const belay_duration constant = BELAY_MS(7);
+    CHECK_IS(constant, 7000000);
+}
+
 static void the_earlier_deadline_counts(void) {
     belay_instant in_an_hour = belay_now() + BELAY_SEC(3600), seen = 0;
     belay_ctx parent = made_live(belay_with_deadline(belay_background(), in_an_hour));
@@ -343,7 +353,7 @@ int main(void) {
         TEST(none_reads_as_done),
         TEST(closes_pair_with_retains),
         TEST(children_of_done_contexts_are_done_at_birth),
-        TEST(the_earlier_deadline_counts),
+        TEST(durations_are_of_whole_numbers_and_of_fractions), TEST(the_earlier_deadline_counts),
         TEST(a_timeout_counts_from_now),
         TEST(never_means_never),
         TEST(past_deadlines_are_done_at_birth),

@@ -617,20 +617,27 @@ static void nothing_of_one_request_is_seen_by_the_next(void) {
     free_pool(pool);
 }
 
-static void data_that_the_user_gave_back_is_not_given_back_again(void) {
-    struct counts counts = {0};
-    belay_pool pool = new_pool(&counts, 0, 0);
-    void *data;
-    belay_ctx ctx = belay_with_data(belay_background(), pool, &data);
-    put(pool, data);
-    check_close(ctx);
-    CHECK_IS(counts.reset, 1);
-    struct item *a = get(pool), *b = get(pool);
-    CHECK(a != b);
-    put(pool, a);
-    put(pool, b);
-    free_pool(pool);
-    all_dropped(&counts);
+// It belongs to the context: a put is refused, also once the pool was freed, and the context gives it back.
+static void data_on_a_context_cannot_be_given_back(void) {
+    for (int flags = 0; flags <= (int)BELAY_POOL_CHECKED; flags++) {
+        struct counts counts = {0};
+        belay_pool pool = new_pool(&counts, 0, (unsigned)flags);
+        void *data;
+        belay_ctx ctx = belay_with_data(belay_background(), pool, &data);
+        CHECK_IS(belay_pool_put(pool, data), BELAY_EBUSY);
+        struct item *other = get(pool);
+        CHECK(other != data && belay_data(ctx, pool) == data);
+        put(pool, other);
+        CHECK_IS(counts.reset, 1);
+        check_close(ctx);
+        CHECK_IS(counts.reset, 2);
+        CHECK_IS(belay_pool_put(pool, data), BELAY_EINVAL); // free already
+        ctx = belay_with_data(belay_background(), pool, &data);
+        free_pool(pool);
+        CHECK_IS(belay_pool_put(pool, data), BELAY_EBUSY);
+        check_close(ctx);
+        all_dropped(&counts);
+    }
 }
 
 // Hooks may use the whole API, the pool itself included.
@@ -1034,7 +1041,7 @@ int main(int argc, char **argv) {
         TEST(data_is_seen_below),
         TEST(data_goes_back_with_the_last_that_sees_it),
         TEST(nothing_of_one_request_is_seen_by_the_next),
-        TEST(data_that_the_user_gave_back_is_not_given_back_again),
+        TEST(data_on_a_context_cannot_be_given_back),
         TEST(hooks_may_use_the_api),
         TEST(checked_pools_work_like_others),
         TEST(a_forked_child_has_no_pools),

@@ -124,7 +124,9 @@ extension Handle {
         } else if status != BELAY_OK {
             return status
         }
-        if PoolItem.tag(item).pointee.get() != bits { return status == BELAY_OK ? BELAY_EINVAL : status }
+        let tag = PoolItem.tag(item).pointee.get()
+        if tag == RequestData.key(self) { return BELAY_EBUSY }
+        if tag != bits { return status == BELAY_OK ? BELAY_EINVAL : status }
         pool.resetItem(item)
         PoolItem.tag(item).pointee.set(PoolItem.free)
         return keepItem(item, pool)

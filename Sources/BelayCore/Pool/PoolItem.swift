@@ -8,7 +8,7 @@ import Synchronization
 /// | word | in use | in a magazine or the depot | in a list that is to be released |
 /// |---|---|---|---|
 /// | link | — | the next item of its chain, 0 for the last | the same |
-/// | tag | the pool's handle | `free`; first of a chain in the depot: its length, in the upper half, too | first of a chain: the next chain |
+/// | tag | the pool's handle; with a mark if it hangs on a context (`RequestData.key`) | `free`; first of a chain in the depot: its length, in the upper half, too | first of a chain: the next chain |
 ///
 /// So one comparison of the tag with a handle says that an item belongs to this very pool, and that nobody has given it
 /// back. Two threads that give back the same item at the same instant may both find it in use: that is the user's

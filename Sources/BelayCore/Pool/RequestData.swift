@@ -15,9 +15,16 @@ enum RequestData {
         UnsafePointer(Pool.at(Handle(bits: key & ~poolBit).index).name)
     }
 
-    /// Nobody can see the item any more. If the user gave it back himself, this finds that out and does nothing.
+    /// From here on the item is the context's: its tag is not the pool's handle, so `belay_pool_put` refuses it.
+    @inline(__always) static func hang(_ item: UnsafeMutableRawPointer, key: UInt64) {
+        PoolItem.tag(UInt(bitPattern: item)).pointee.set(key)
+    }
+
+    /// Nobody can see the item any more.
     @inline(never) static func giveBack(_ item: UInt64, key: UInt64) {
-        _ = Handle(bits: key & ~poolBit).putItem(UnsafeMutableRawPointer(bitPattern: UInt(item)))
+        let pool = Handle(bits: key & ~poolBit)
+        PoolItem.tag(UInt(item)).pointee.set(pool.bits)
+        _ = pool.putItem(UnsafeMutableRawPointer(bitPattern: UInt(item)))
     }
 }
 
@@ -36,6 +43,7 @@ public func belay_with_data(
     if born.bits == 0 {
         _ = handle.putItem(item)
     } else {
+        RequestData.hang(item, key: RequestData.key(handle))
         data?.pointee = item
     }
     return born
