@@ -159,6 +159,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         if state.has(State.sampled) { Birth.noteClose(of: self, isLive: knownEnd.reason == .closed) }
         endWhateverItIs()
         makeStale(generation: generation)
+        if state.shape == Kind.value || state.shape == Kind.detached { tellLeaves() }
         if state.has(State.watches) { Signals.unwatch(self) }
         let one: UInt64 = 1 << Handle.generationShift
         let word = pointee.references.wrappingAdd(one, ordering: .acquiringAndReleasing).newValue

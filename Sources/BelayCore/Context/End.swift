@@ -33,6 +33,21 @@ extension UnsafeMutablePointer where Pointee == Node {
         ended.deliver()
     }
 
+    /// The close of a context that carries a value, or is detached, ends nothing but the leaves below: they know it by its
+    /// handle, which is stale by now. Those who wait for one are told.
+    func tellLeaves() {
+        let index = pointee.listen.load(ordering: .acquiring)
+        if index == 0 { return }
+        let listen = Listen.at(index)
+        listen.pointee.lock.lock()
+        listen.pointee.children.set(Listen.taken | index)
+        listen.pointee.lock.unlock()
+        var ended = Ended()
+        retain()
+        ended.add(index)
+        ended.deliver()
+    }
+
     /// Pushes the end, if nobody has yet, and adds all who are to be told.
     fileprivate func collect(into ended: inout Ended) {
         guard state.has(State.attached), push(into: &ended) else { return }

@@ -216,13 +216,20 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
 
     // MARK: waiting
 
-    /// Waits for its end: its own cancel wakes the sleeper directly, its parent's end by a callback on the parent.
+    /// Waits for its end: its own cancel wakes the sleeper directly, its parent's end by a callback on the parent, and one on
+    /// its close where that is not an end.
     func wait(until end: Int64) -> belay_status {
         let parent = belay_ctx(bits: above.bits)
         let address = pointee.sleep.address
         let reg = Registration.add(parent, Wait.waker, address, flags: Wait.threadFlags)
         if reg.bits == 0 && above.status() == BELAY_OK { return BELAY_ENOMEM }
         defer { Wait.withdraw(reg) }
+        let endsNothing = above.kind == Kind.value || above.kind == Kind.detached
+        let closing =
+            endsNothing
+            ? Registration.add(atCloseOf: above, Wait.waker, address, flags: Wait.threadFlags) : belay_reg()
+        if endsNothing && closing.bits == 0 && above.status() == BELAY_OK { return BELAY_ENOMEM }
+        defer { if endsNothing { Wait.withdraw(closing) } }
         while true {
             _ = pointee.sleep.compareExchange(expected: 0, desired: 2, ordering: .sequentiallyConsistent)
             atomicMemoryFence(ordering: .sequentiallyConsistent)

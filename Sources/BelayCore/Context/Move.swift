@@ -106,7 +106,9 @@ extension UnsafeMutablePointer where Pointee == Node {
         // Nobody can take a reference by the handle now. The driver may have, and an end that needs none may come first.
         if state.has(State.armed) { Shard.disarm(listen) }
         guard let ended = startOver(generation: handle.generation + 1) else { return BELAY_OK }
-        // It has ended after all, when the old handle could no longer be brought back: so it is closed.
+        // It has ended after all, when the old handle could no longer be brought back: so it is closed, and leaves its parent's
+        // list as any other that has ended.
+        finish()
         makeStale(generation: handle.generation)
         release()
         return ended.status

@@ -70,8 +70,10 @@ public func belay_done_fd(_ ctx: belay_ctx) -> Int32 {
     if isDone { return Descriptor.existing(scope) ?? Descriptor.shared(done: true) }
     let attached = scope.attach()
     if attached != BELAY_OK { return Descriptor.fail(attached) }
-    if scope.settle().isDone { return Descriptor.shared(done: true) }
-    guard let descriptor = Descriptor.own(scope) else { return Descriptor.shared(done: true) }
+    // The same one each time, also if the end comes meanwhile.
+    guard !scope.settle().isDone, let descriptor = Descriptor.own(scope) else {
+        return Descriptor.existing(scope) ?? Descriptor.shared(done: true)
+    }
     if descriptor < 0 { return Descriptor.fail(BELAY_ESYSTEM) }
     let armed = Shard.armClock(of: scope)
     return armed == BELAY_OK ? descriptor : Descriptor.fail(armed)

@@ -71,6 +71,26 @@ enum Registration {
         return addGiven(scope.index, runtime: scope.state.runtime, function, argument, flags: flags)
     }
 
+    /// A callback on the close of a context that ends nothing by it but leaves (`tellLeaves`). {0} and the last status if it
+    /// has been closed, or there is no memory.
+    static func add(atCloseOf parent: Handle, _ function: Function, _ argument: UnsafeMutableRawPointer?, flags: UInt64)
+        -> belay_reg
+    {
+        guard let pinned = parent.pin() else { return fail(parent.diagnose()) }
+        guard let listen = pinned.ensureListen(),
+            let (index, generation) = Task.make(function, UInt64(UInt(bitPattern: argument)))
+        else {
+            pinned.release()
+            return fail(BELAY_ENOMEM)
+        }
+        let task = Task.at(index)
+        let marks = Task.mark(pinned.state.runtime) | flags | Task.pending
+        // The pin becomes the task's reference.
+        let reg = publish(task, index, Task.word(generation, Kind.registration, marks), on: pinned.index)
+        if !Listen.at(listen).pointee.add(task, to: pinned, isLink: false) { dispatch(task) }
+        return reg
+    }
+
     /// Takes over a reference on the scope; 0 is none.
     private static func addGiven(
         _ scopeIndex: UInt32, runtime: UInt32, _ function: Function, _ argument: UnsafeMutableRawPointer?,
