@@ -57,10 +57,10 @@ struct Shard: ~Copyable {
 
     /// Zeroed storage says "look at instant 0"; an empty shard says never. Once, before the first timer.
     static func prepareAll(_ runtime: UInt32) {
-        let ordered: UInt64 = Runtime.at(runtime).pointee.isVirtual ? .max : 0
+        let mask = Runtime.at(runtime).pointee.isVirtual ? 0 : Wheel.allLists
         for number in numbers(of: runtime) {
             at(number).pointee.wake.store(Clock.never, ordering: .relaxed)
-            wheel(number).header.pointee.ordered = ordered
+            wheel(number).header.pointee.listMask = mask
         }
     }
 
