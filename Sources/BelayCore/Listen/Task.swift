@@ -10,7 +10,7 @@ import Synchronization
 ///
 /// | phase | means | who leaves it |
 /// |---|---|---|
-/// | pending | a registration waits for its context's end; a timer for its time | the push or the driver, to queued; stop, to stopping |
+/// | pending | a registration waits for its context's end; a timer for its time | the push or the driver, to queued; stop: a registration's to stopping, a timer's to free or by way of stopped |
 /// | queued | it is to run soon | whoever runs it, to running; stop, to stopped |
 /// | running | the user's function runs | whoever runs it: to pending (periodic timers) or free |
 /// | stopped | it will not run; the cell is still in a list or queue | whoever takes it from there: to free |
@@ -19,8 +19,10 @@ import Synchronization
 /// | 0 | free: the generation has moved on | a new birth |
 ///
 /// Work is born queued, and nobody stops it. A registration changes phase by compare-and-swap alone. A timer leaves
-/// *pending* only under its shard's lock, where it also leaves the wheel. The step to free is release: a waiter in
-/// `stopWait` acquires it, and sees what the callback wrote.
+/// *pending* only under its shard's lock, where it also leaves the wheel; and no flag of a pending timer changes: `dismissed`
+/// goes into running ones, which never become pending again, and `awaited` into those that are dismissed. So a stop that
+/// has the lock needs no swap. The step to free is release: a waiter in `stopWait` acquires it, and sees what the callback
+/// wrote.
 struct Task: ~Copyable {
     let state: Atomic<UInt64>
     /// While running: the handle of the task whose end it waits for, 0 for none. Finds rings of waiters.
@@ -102,9 +104,15 @@ struct Task: ~Copyable {
         let generation = max(task.pointee.state.get() >> Handle.generationShift, 1)
         task.pointee.waitsFor.set(0)
         task.pointee.entry.place.set(0)
-        task.pointee.function.set(UInt64(UInt(bitPattern: unsafeBitCast(function, to: UnsafeRawPointer.self))))
-        task.pointee.argument.set(argument)
+        task.pointee.set(function, argument)
         return (index, generation)
+    }
+
+    @inline(__always) func set(
+        _ function: @convention(c) (UnsafeMutableRawPointer?) -> Void, _ argument: UInt64
+    ) {
+        self.function.set(UInt64(UInt(bitPattern: unsafeBitCast(function, to: UnsafeRawPointer.self))))
+        self.argument.set(argument)
     }
 
     @inline(__always) static func word(_ generation: UInt64, _ kind: UInt64, _ rest: UInt64) -> UInt64 {

@@ -93,14 +93,19 @@ struct Shard: ~Copyable {
     @inline(never) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
         wheel(number).add(index, at: expiry)
         Counter.add(.timerArmed)
-        if expiry >= at(number).pointee.wake.get() { return false }
+        return at(number).pointee.lowerWake(to: expiry)
+    }
+
+    /// The second half of `add`: what is in the wheel now is due at `expiry`.
+    @inline(__always) borrowing func lowerWake(to expiry: Int64) -> Bool {
+        if expiry >= wake.get() { return false }
         // Sequentially consistent: see `Driver`.
-        at(number).pointee.wake.store(expiry, ordering: .sequentiallyConsistent)
+        wake.store(expiry, ordering: .sequentiallyConsistent)
         return true
     }
 
     /// Takes an entry that is in the shard's wheel out before its time.
-    @inline(__always) static func remove(_ index: UInt32, from number: UInt32) {
+    @inline(never) static func remove(_ index: UInt32, from number: UInt32) {
         wheel(number).remove(index)
         Counter.add(.timerStopped)
     }

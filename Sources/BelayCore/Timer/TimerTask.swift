@@ -3,9 +3,10 @@ import CBelay
 import Synchronization
 
 /// Timers of their own: a task with its entry in a wheel. The context is kept as a handle, without a reference: a handle
-/// cannot dangle, so a periodic timer can ask before each run whether it is to be the last.
+/// cannot dangle, so a periodic timer can ask before each run whether it is to be the last. What nearly every start and
+/// stop does is in `TimerStraight.swift`; here is the rest, and the general way to all of it.
 enum TimerTask {
-    static func add(
+    @inline(never) static func add(
         _ ctx: belay_ctx, _ delay: Int64, period: Int64, _ function: Registration.Function?,
         _ argument: UnsafeMutableRawPointer?, flags: UInt64 = 0
     ) -> belay_timer {
@@ -130,7 +131,7 @@ enum TimerTask {
     // MARK: stop and reset
 
     /// Calls `body` under the lock of the timer's shard while the timer is pending; nil if it is not, or no more.
-    @inline(__always) static func whilePending<R>(
+    @inline(__always) private static func whilePending<R>(
         _ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ body: (UInt32) -> R
     ) -> R? {
         while true {
@@ -147,7 +148,10 @@ enum TimerTask {
         }
     }
 
-    @inline(__always) static func stop(_ task: UnsafeMutablePointer<Task>, _ handle: Handle) -> belay_status {
+    @inline(never) static func stop(_ handle: Handle) -> belay_status {
+        guard let task = Task.find(handle, kind: Kind.timer)?.task else {
+            return Task.diagnose(handle, kind: Kind.timer)
+        }
         while true {
             let stopped: Bool? = whilePending(task, handle) { number in
                 if task.pointee.entry.isInWheel { Shard.remove(task.index | WheelSpace.second, from: number) }
@@ -210,14 +214,6 @@ enum TimerTask {
     }
 }
 
-@_cdecl("belay_timer_after") @implementation
-public func belay_timer_after(
-    _ ctx: belay_ctx, _ delay: belay_duration, _ function: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
-    _ argument: UnsafeMutableRawPointer?
-) -> belay_timer {
-    TimerTask.add(ctx, delay, period: 0, function, argument)
-}
-
 @_cdecl("belay_timer_every") @implementation
 public func belay_timer_every(
     _ ctx: belay_ctx, _ period: belay_duration, _ function: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
@@ -235,11 +231,4 @@ public func belay_timer_reset(_ timer: belay_timer, _ delay: belay_duration) -> 
     let handle = Handle(bits: timer.bits)
     guard let (task, _) = Task.find(handle, kind: Kind.timer) else { return Task.diagnose(handle, kind: Kind.timer) }
     return TimerTask.reset(task, handle, delay)
-}
-
-@_cdecl("belay_timer_stop") @implementation
-public func belay_timer_stop(_ timer: belay_timer) -> belay_status {
-    let handle = Handle(bits: timer.bits)
-    guard let (task, _) = Task.find(handle, kind: Kind.timer) else { return Task.diagnose(handle, kind: Kind.timer) }
-    return TimerTask.stop(task, handle)
 }
