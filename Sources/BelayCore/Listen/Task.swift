@@ -10,7 +10,7 @@ import Synchronization
 ///
 /// | phase | means | who leaves it |
 /// |---|---|---|
-/// | pending | a registration waits for its context's end; a timer for its time | the push or the driver, to queued; stop: a registration's to stopping, a timer's to free or by way of stopped |
+/// | pending | a registration waits for its context's end; a timer for its time | the push or the driver, to queued; stop: a registration's to stopping, a timer's to free |
 /// | queued | it is to run soon | whoever runs it, to running; stop, to stopped |
 /// | running | the user's function runs | whoever runs it: to pending (periodic timers) or free |
 /// | stopped | it will not run; the cell is still in a list or queue | whoever takes it from there: to free |
@@ -154,6 +154,11 @@ extension UnsafeMutablePointer where Pointee == Task {
         let generation = (old >> Handle.generationShift) &+ 1
         let last = pointee.state.exchange(generation << Handle.generationShift, ordering: .acquiringAndReleasing)
         if last & Task.awaited != 0 { belaycore_futex_wake(generationAddress, .max) }
+        giveCell(generation: generation)
+    }
+
+    /// The second half of `free`: the state word has the next generation.
+    @inline(__always) func giveCell(generation: UInt64) {
         if generation > UInt64(UInt32.max) { return }
         if let thread = Thread.current {
             thread.pointee.tasks.give(index, Region.tasks.pointee)

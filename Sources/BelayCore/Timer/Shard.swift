@@ -106,7 +106,8 @@ struct Shard: ~Copyable {
 
     /// Takes an entry that is in the shard's wheel out before its time.
     @inline(never) static func remove(_ index: UInt32, from number: UInt32) {
-        wheel(number).remove(index)
+        let wheel = wheel(number)
+        wheel.remove(wheel.space.entry(index))
         Counter.add(.timerStopped)
     }
 

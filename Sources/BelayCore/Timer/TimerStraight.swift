@@ -3,7 +3,7 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-// The straight ways to start and stop a timer that runs once, of the default runtime. Whatever is not as usual is left to
+// The straight ways to start, stop and move a timer that runs once, of the default runtime. Whatever is not as usual is left to
 // the general ways, in `TimerTask`; both leave the same words behind.
 
 @_cdecl("belay_timer_after") @implementation @_optimize(speed)
@@ -44,43 +44,75 @@ public func belay_timer_after(
 @_cdecl("belay_timer_stop") @implementation @_optimize(speed)
 public func belay_timer_stop(_ timer: belay_timer) -> belay_status {
     let handle = Handle(bits: timer.bits)
-    guard handle.kind == Kind.timer,
-        handle.wideIndex < UInt64(Region.tasks.pointee.limit.load(ordering: .acquiring)), let thread = Thread.known,
-        thread.pointee.tasks.hasRoom
-    else { return TimerTask.stop(handle) }
-    let task = Region.tasks.pointee.cell(handle.wideIndex, as: Task.self)
-    // What stands there while such a timer is pending.
-    let pending = handle.bits & ~Handle.indexMask | Task.pending
-    // The next generation; 0 if there is none, so that the cell is to be retired.
-    let gone = (handle.bits | ~Handle.generationMask) &+ 1
-    // Acquire: the shard was set before the timer became pending.
-    guard task.pointee.state.load(ordering: .acquiring) == pending, task.pointee.link.get() == 0, gone != 0 else {
-        return TimerTask.stop(handle)
-    }
-    let number = UInt32(task.pointee.entry.shard.get())
-    guard number < Shard.count else { return TimerTask.stop(handle) }
-    let shard = Shard.at(number)
-    guard shard.pointee.lock.tryLockInPlace() else { return TimerTask.stop(handle) }
-    // It may have fired before the lock was ours; or it is never due, and in no wheel. It cannot have gone to another shard:
-    // that takes a period.
-    guard task.pointee.state.load(ordering: .acquiring) == pending, task.pointee.entry.isInWheel else {
-        shard.pointee.lock.unlockInPlace()
-        return TimerTask.stop(handle)
-    }
-    Shard.wheel(number).remove(task.entry)
+    guard let pending = Pending.lock(handle, toFree: true) else { return TimerTask.stop(handle) }
+    let thread = pending.thread
+    Shard.wheel(pending.number).removeInPlace(pending.task.entry)
     thread.count(.timerStopped)
-    // No swap: nobody else changes the word of a pending timer (`Task` says why). Release: whoever finds a later life of the
-    // cell finds this one over (acquire in `Task.find`); there is no waiter to be woken.
-    task.pointee.state.store(gone, ordering: .releasing)
-    thread.pointee.tasks.pushFirst(UInt32(truncatingIfNeeded: handle.wideIndex), task)
-    thread.pointee.tasks.countGiven()
-    return shard.pointee.lock.releaseInPlace() ? wakeNext(shard) : BELAY_STOP_PREVENTED
+    // The next generation; 0 if there is none, and the cell is retired. No swap, as in the general way.
+    let gone = (handle.bits | ~Handle.generationMask) &+ 1
+    pending.task.pointee.state.store(gone, ordering: .releasing)
+    if gone != 0 {
+        thread.pointee.tasks.pushFirst(UInt32(truncatingIfNeeded: handle.wideIndex), pending.task)
+        thread.pointee.tasks.countGiven()
+    }
+    return pending.shard.pointee.lock.releaseInPlace() ? wakeNext(pending.shard) : BELAY_STOP_PREVENTED
 }
 
 /// The end of a stop that somebody waits for the shard's lock after.
 @inline(never) private func wakeNext(_ shard: UnsafeMutablePointer<Shard>) -> belay_status {
     shard.pointee.lock.wakeOne()
     return BELAY_STOP_PREVENTED
+}
+
+@_cdecl("belay_timer_reset") @implementation @_optimize(speed)
+public func belay_timer_reset(_ timer: belay_timer, _ delay: belay_duration) -> belay_status {
+    let (expiry, overflow) = Clock.now.addingReportingOverflow(max(delay, 0))
+    let handle = Handle(bits: timer.bits)
+    guard !overflow, let pending = Pending.lock(handle, toFree: false) else { return TimerTask.reset(handle, delay) }
+    let thread = pending.thread
+    let wheel = Shard.wheel(pending.number)
+    wheel.removeInPlace(pending.task.entry)
+    thread.count(.timerStopped)
+    wheel.add(handle.index | WheelSpace.second, pending.task.entry, at: expiry)
+    thread.count(.timerArmed)
+    let hasten = pending.shard.pointee.lowerWake(to: expiry)
+    pending.shard.pointee.lock.unlockInPlace()
+    if hasten { Driver.hasten(expiry, 0) }
+    return BELAY_OK
+}
+
+/// A pending timer, of a kind that goes the straight way, and its shard, which is locked.
+private struct Pending {
+    let task: UnsafeMutablePointer<Task>
+    let number: UInt32
+    let shard: UnsafeMutablePointer<Shard>
+    /// The calling thread, which has room for the cell if that is wanted.
+    let thread: UnsafeMutablePointer<Thread>
+
+    /// Nil if there is anything unusual, also if the lock is not free.
+    @inline(__always) static func lock(_ handle: Handle, toFree: Bool) -> Pending? {
+        // Acquire: an index below the limit has its base and its memory.
+        guard handle.kind == Kind.timer,
+            handle.wideIndex < UInt64(Region.tasks.pointee.limit.load(ordering: .acquiring)),
+            let thread = Thread.known, !toFree || thread.pointee.tasks.hasRoom
+        else { return nil }
+        let task = Region.tasks.pointee.cell(handle.wideIndex, as: Task.self)
+        // What stands there while such a timer is pending.
+        let word = handle.bits & ~Handle.indexMask | Task.pending
+        // Acquire: record and shard were set before the timer became pending (release, where it is started).
+        guard task.pointee.state.load(ordering: .acquiring) == word, task.pointee.link.get() == 0 else { return nil }
+        let number = UInt32(task.pointee.entry.shard.get())
+        guard number < Shard.count else { return nil }
+        let shard = Shard.at(number)
+        guard shard.pointee.lock.tryLockInPlace() else { return nil }
+        // It may have fired before the lock was ours; or it is never due, and in no wheel. It cannot have gone to another
+        // shard: that takes a period.
+        guard task.pointee.state.load(ordering: .acquiring) == word, task.pointee.entry.isInWheel else {
+            shard.pointee.lock.unlockInPlace()
+            return nil
+        }
+        return Pending(task: task, number: number, shard: shard, thread: thread)
+    }
 }
 
 extension UnsafeMutablePointer where Pointee == Task {

@@ -193,9 +193,12 @@ struct Wheel {
     }
 
     /// Removes an entry that is in this wheel.
-    @inline(__always) func remove(_ index: UInt32) { remove(space.entry(index)) }
+    @inline(__always) func remove(_ index: UInt32) { removeInPlace(space.entry(index)) }
 
-    @inline(__always) func remove(_ entry: UnsafeMutablePointer<WheelEntry>) {
+    @inline(never) func remove(_ entry: UnsafeMutablePointer<WheelEntry>) { removeInPlace(entry) }
+
+    /// The same for hot paths.
+    @inline(__always) func removeInPlace(_ entry: UnsafeMutablePointer<WheelEntry>) {
         let next = entry.pointee.next.get()
         let previous = entry.pointee.previous.get()
         if next != 0 { space.entry(next).pointee.previous.set(previous) }
