@@ -148,6 +148,46 @@ static void stop_and_reset(void) {
     CHECK_IS(belay_timer_reset(timer, BELAY_SEC(7)), BELAY_OK);
     CHECK_IS(belay_timer_reset(timer, -1), BELAY_OK);
     EVENTUALLY(atomic_load(&notes) == 3);
+    stop_pending(belay_timer_after(belay_background(), BELAY_FOREVER, note, &noted));
+}
+
+// Each timer runs once or is prevented once, whoever stops it while it may be due, stopped or another one by now.
+static struct { _Atomic uint64_t timers[32]; atomic_int ran, seed; atomic_long started, prevented; } contest;
+static void stop_contested(belay_timer timer) {
+    belay_status status = belay_timer_stop(timer);
+    if (status == BELAY_STOP_RUNNING) CHECK_IS(belay_timer_stop_wait(timer, BELAY_FOREVER), BELAY_STOP_GONE);
+    else if (status == BELAY_STOP_PREVENTED) atomic_fetch_add(&contest.prevented, 1);
+    else if (timer.bits != 0) CHECK_IS(status, BELAY_STOP_GONE);
+}
+static void take_part(void *rounds) {
+    uint64_t random = 77 + (uint64_t)atomic_fetch_add(&contest.seed, 1) * 0x9e3779b97f4a7c15;
+    for (long round = *(long *)rounds; round > 0; round--) {
+        _Atomic uint64_t *place = &contest.timers[check_random(&random) >> 59];
+        uint64_t choice = check_random(&random) >> 60;
+        if (choice < 6) {
+            belay_duration delay = choice == 0 ? BELAY_SEC(1000) : BELAY_US(check_random(&random) >> 58);
+            belay_timer timer = belay_timer_after(belay_background(), delay, check_count, &contest.ran);
+            CHECK(timer.bits != 0);
+            atomic_fetch_add(&contest.started, 1);
+            stop_contested((belay_timer){atomic_exchange(place, timer.bits)});
+        } else if (choice < 8) {
+            belay_timer_reset((belay_timer){atomic_load(place)}, BELAY_US(check_random(&random) >> 58));
+        } else if (choice < 14) {
+            stop_contested((belay_timer){atomic_load(place)});
+        } else {
+            check_sleep(BELAY_US(10)); // lets some come due
+        }
+    }
+}
+static void stops_that_race(void) {
+    for (int threads = 1; threads <= 16; threads *= 2) {
+        long rounds = check_scaled(20000) / threads + 1;
+        check_threads(threads, take_part, &rounds);
+        for (int i = 0; i < 32; i++) stop_contested((belay_timer){atomic_exchange(&contest.timers[i], 0)});
+        EVENTUALLY(LIVE_TASKS == 0);
+        CHECK_IS(contest.ran + contest.prevented, contest.started);
+    }
+    printf("    of %ld timers %d ran\n", contest.started, contest.ran);
 }
 
 // Stop-and-wait: when it returns nothing uses the argument any more, also not a periodic timer's next run.
@@ -277,6 +317,7 @@ int main(void) {
         TEST(far_apart_each_wakes_once),
         TEST(pending_timers_cost_nothing),
         TEST(stop_and_reset),
+        TEST(stops_that_race),
         TEST(stop_and_wait),
         TEST(a_timer_runs_under_an_ended_context),
         TEST(periodic_timers),

@@ -5,6 +5,7 @@
 
 #define TIMER_VIRTUAL
 long bench_wheel_bytes(void);
+void bench_wheel_open(void *storage, uintptr_t cells);
 void bench_wheel_add(void *storage, uintptr_t cells, uint32_t index, int64_t expiry);
 void bench_wheel_remove(void *storage, uintptr_t cells, uint32_t index);
 long bench_wheel_advance(void *storage, uintptr_t cells, int64_t instant);
@@ -17,6 +18,7 @@ static void timer_open(long most) {
     size_t bytes = ((size_t)bench_wheel_bytes() + 63) / 64 * 64, cell_bytes = ((size_t)most + 1) * 64;
     storage = memset(aligned_alloc(64, bytes), 0, bytes);
     cells = (uintptr_t)memset(aligned_alloc(64, cell_bytes), 0, cell_bytes);
+    bench_wheel_open(storage, cells);
     now = 0;
 }
 

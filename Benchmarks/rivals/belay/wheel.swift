@@ -17,6 +17,12 @@ enum Region {
     Wheel(storage: storage, space: WheelSpace(first: cells, second: cells))
 }
 
+/// Makes zeroed storage a wheel as timers of real time have it.
+@_cdecl("bench_wheel_open")
+public func benchWheelOpen(_ storage: UnsafeMutableRawPointer, _ cells: UInt) {
+    wheel(storage, cells).header.pointee.listMask = Wheel.allLists
+}
+
 @_cdecl("bench_wheel_add")
 public func benchWheelAdd(_ storage: UnsafeMutableRawPointer, _ cells: UInt, _ index: UInt32, _ expiry: Int64) {
     wheel(storage, cells).add(index, at: expiry)

@@ -24,7 +24,8 @@ enum Registration {
         guard generation != 0, found.node.pointee.clock.get() == 0,
             found.node.acquireAtOnce(generation: handle.generation)
         else { return add(ctx, function, argument, flags: flags) }
-        thread.pointee.tasks.takeFirstCounted(task)
+        thread.pointee.tasks.takeFirst(task)
+        thread.pointee.tasks.countTaken()
         task.pointee.fill(function, UInt64(UInt(bitPattern: argument)))
         let born = Task.word(generation, Kind.registration, flags | Task.pending)
         let reg = publish(task, index, born, on: handle.index)

@@ -10,7 +10,7 @@ import Synchronization
 ///
 /// | phase | means | who leaves it |
 /// |---|---|---|
-/// | pending | a registration waits for its context's end; a timer for its time | the push or the driver, to queued; stop, to stopping |
+/// | pending | a registration waits for its context's end; a timer for its time | the push or the driver, to queued; stop: a registration's to stopping, a timer's to free |
 /// | queued | it is to run soon | whoever runs it, to running; stop, to stopped |
 /// | running | the user's function runs | whoever runs it: to pending (periodic timers) or free |
 /// | stopped | it will not run; the cell is still in a list or queue | whoever takes it from there: to free |
@@ -19,8 +19,10 @@ import Synchronization
 /// | 0 | free: the generation has moved on | a new birth |
 ///
 /// Work is born queued, and nobody stops it. A registration changes phase by compare-and-swap alone. A timer leaves
-/// *pending* only under its shard's lock, where it also leaves the wheel. The step to free is release: a waiter in
-/// `stopWait` acquires it, and sees what the callback wrote.
+/// *pending* only under its shard's lock, where it also leaves the wheel; and no flag of a pending timer changes: `dismissed`
+/// goes into running ones, which never become pending again, and `awaited` into those that are dismissed. So a stop that
+/// has the lock needs no swap. The step to free is release: a waiter in `stopWait` acquires it, and sees what the callback
+/// wrote.
 struct Task: ~Copyable {
     let state: Atomic<UInt64>
     /// While running: the handle of the task whose end it waits for, 0 for none. Finds rings of waiters.
@@ -104,10 +106,16 @@ struct Task: ~Copyable {
         return (index, generation)
     }
 
-    /// What a task of any kind is born with.
+    /// What a registration or work is born with, and most timers.
     @inline(__always) func fill(_ function: @convention(c) (UnsafeMutableRawPointer?) -> Void, _ argument: UInt64) {
         waitsFor.set(0)
         entry.place.set(0)
+        set(function, argument)
+    }
+
+    @inline(__always) func set(
+        _ function: @convention(c) (UnsafeMutableRawPointer?) -> Void, _ argument: UInt64
+    ) {
         self.function.set(UInt64(UInt(bitPattern: unsafeBitCast(function, to: UnsafeRawPointer.self))))
         self.argument.set(argument)
     }
@@ -151,7 +159,7 @@ extension UnsafeMutablePointer where Pointee == Task {
         let generation = (old >> Handle.generationShift) &+ 1
         let last = pointee.state.exchange(generation << Handle.generationShift, ordering: .acquiringAndReleasing)
         if last & Task.awaited != 0 { belaycore_futex_wake(generationAddress, .max) }
-        giveCell(generation)
+        giveCell(generation: generation)
     }
 
     /// The same for a registration that will not run, on hot paths: only what runs is waited for, and nobody else changes
@@ -159,10 +167,11 @@ extension UnsafeMutablePointer where Pointee == Task {
     @inline(__always) func freeUnawaited() {
         let generation = (pointee.state.get() >> Handle.generationShift) &+ 1
         pointee.state.store(generation << Handle.generationShift, ordering: .releasing)
-        giveCell(generation)
+        giveCell(generation: generation)
     }
 
-    @inline(__always) private func giveCell(_ generation: UInt64) {
+    /// The second half of `free`: the state word has the next generation.
+    @inline(__always) func giveCell(generation: UInt64) {
         if generation > UInt64(UInt32.max) { return }
         if let thread = Thread.current {
             thread.pointee.tasks.give(index, Region.tasks.pointee)

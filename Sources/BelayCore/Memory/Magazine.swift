@@ -16,14 +16,22 @@ struct Magazine: ~Copyable {
     /// The index of a free cell; 0 when there is no memory.
     @inline(__always) mutating func take(_ region: borrowing Region) -> UInt32 {
         let index = pop(region)
-        #if !BELAY_NO_COUNTERS
-        if index != 0 { taken.set(taken.get() &+ 1) }
-        #endif
+        if index != 0 { countTaken() }
         return index
     }
 
     @inline(__always) mutating func give(_ index: UInt32, _ region: borrowing Region) {
         push(index, region)
+        countGiven()
+    }
+
+    @inline(__always) func countTaken() {
+        #if !BELAY_NO_COUNTERS
+        taken.set(taken.get() &+ 1)
+        #endif
+    }
+
+    @inline(__always) func countGiven() {
         #if !BELAY_NO_COUNTERS
         given.set(given.get() &+ 1)
         #endif
@@ -49,19 +57,18 @@ struct Magazine: ~Copyable {
         loaded.count &-= 1
     }
 
-    @inline(__always) mutating func takeFirstCounted<T: ~Copyable>(_ cell: UnsafeMutablePointer<T>) {
-        takeFirst(cell)
-        #if !BELAY_NO_COUNTERS
-        taken.set(taken.get() &+ 1)
-        #endif
-    }
-
     /// Whether a cell can be given without going to the depot.
     @inline(__always) var hasRoom: Bool { loaded.count != Magazine.capacity }
 
     @inline(__always) mutating func push(_ index: UInt32, _ region: borrowing Region) {
         if loaded.count == Magazine.capacity { makeRoom(region) }
-        region.cell(index, as: FreeCell.self).pointee.next.set(loaded.head)
+        pushFirst(index, region.cell(index, as: FreeCell.self))
+    }
+
+    /// `push` where there is room, and the cell is at hand.
+    @inline(__always) mutating func pushFirst<T: ~Copyable>(_ index: UInt32, _ cell: UnsafeMutablePointer<T>) {
+        let free = UnsafeMutableRawPointer(cell).assumingMemoryBound(to: FreeCell.self)
+        free.pointee.next.set(loaded.head)
         loaded.head = index
         loaded.count &+= 1
     }

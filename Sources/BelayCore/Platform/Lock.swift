@@ -26,12 +26,20 @@ struct Lock: ~Copyable {
     // The same for hot paths.
 
     @inline(__always) borrowing func lockInPlace() {
-        if !word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged { wait() }
+        if !tryLockInPlace() { wait() }
     }
 
     @inline(__always) borrowing func unlockInPlace() {
-        if word.exchange(0, ordering: .releasing) == 2 { wakeOne() }
+        if releaseInPlace() { wakeOne() }
     }
+
+    /// For who has another way to go where the lock is not free.
+    @inline(__always) borrowing func tryLockInPlace() -> Bool {
+        word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
+    }
+
+    /// Unlocks; true if `wakeOne` is to follow.
+    @inline(__always) borrowing func releaseInPlace() -> Bool { word.exchange(0, ordering: .releasing) == 2 }
 
     @inline(never) private borrowing func wait() {
         // The holder is most often about to leave: look a few times before the kernel is asked.
@@ -48,5 +56,5 @@ struct Lock: ~Copyable {
         }
     }
 
-    @inline(never) private borrowing func wakeOne() { belaycore_futex_wake(word.address, 1) }
+    @inline(never) borrowing func wakeOne() { belaycore_futex_wake(word.address, 1) }
 }

@@ -61,7 +61,7 @@ struct Driver: ~Copyable {
         if instant < runtime.pointee.driver.sleepsUntil.load(ordering: .sequentiallyConsistent) { wakeUp(number) }
     }
 
-    var isStarted: Bool { started.load(ordering: .acquiring) != 0 }
+    var isStarted: Bool { @inline(__always) borrowing get { started.load(ordering: .acquiring) != 0 } }
 
     @inline(never) static func wakeUp(_ number: UInt32) {
         let runtime = Runtime.at(number)

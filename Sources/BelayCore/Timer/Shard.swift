@@ -57,10 +57,10 @@ struct Shard: ~Copyable {
 
     /// Zeroed storage says "look at instant 0"; an empty shard says never. Once, before the first timer.
     static func prepareAll(_ runtime: UInt32) {
-        let ordered: UInt64 = Runtime.at(runtime).pointee.isVirtual ? .max : 0
+        let mask = Runtime.at(runtime).pointee.isVirtual ? 0 : Wheel.allLists
         for number in numbers(of: runtime) {
             at(number).pointee.wake.store(Clock.never, ordering: .relaxed)
-            wheel(number).header.pointee.ordered = ordered
+            wheel(number).header.pointee.listMask = mask
         }
     }
 
@@ -93,15 +93,21 @@ struct Shard: ~Copyable {
     @inline(never) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
         wheel(number).add(index, at: expiry)
         Counter.add(.timerArmed)
-        if expiry >= at(number).pointee.wake.get() { return false }
+        return at(number).pointee.lowerWake(to: expiry)
+    }
+
+    /// The second half of `add`: what is in the wheel now is due at `expiry`.
+    @inline(__always) borrowing func lowerWake(to expiry: Int64) -> Bool {
+        if expiry >= wake.get() { return false }
         // Sequentially consistent: see `Driver`.
-        at(number).pointee.wake.store(expiry, ordering: .sequentiallyConsistent)
+        wake.store(expiry, ordering: .sequentiallyConsistent)
         return true
     }
 
     /// Takes an entry that is in the shard's wheel out before its time.
-    @inline(__always) static func remove(_ index: UInt32, from number: UInt32) {
-        wheel(number).remove(index)
+    @inline(never) static func remove(_ index: UInt32, from number: UInt32) {
+        let wheel = wheel(number)
+        wheel.remove(wheel.space.entry(index))
         Counter.add(.timerStopped)
     }
 

@@ -3,9 +3,10 @@ import CBelay
 import Synchronization
 
 /// Timers of their own: a task with its entry in a wheel. The context is kept as a handle, without a reference: a handle
-/// cannot dangle, so a periodic timer can ask before each run whether it is to be the last.
+/// cannot dangle, so a periodic timer can ask before each run whether it is to be the last. What nearly every start,
+/// stop and reset does is in `TimerStraight.swift`; here is the rest, and the general way to all of it.
 enum TimerTask {
-    static func add(
+    @inline(never) static func add(
         _ ctx: belay_ctx, _ delay: Int64, period: Int64, _ function: Registration.Function?,
         _ argument: UnsafeMutableRawPointer?, flags: UInt64 = 0
     ) -> belay_timer {
@@ -129,35 +130,42 @@ enum TimerTask {
 
     // MARK: stop and reset
 
-    /// Calls `body` under the lock of the timer's shard while the timer is pending; nil if it is not, or no more.
-    @inline(__always) static func whilePending<R>(
-        _ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ body: (UInt32) -> R
-    ) -> R? {
+    /// Locks the timer's shard, whose number it answers, while the timer is pending; nil if it is not, or no more.
+    @inline(never) private static func lockPending(_ task: UnsafeMutablePointer<Task>, _ handle: Handle) -> UInt32? {
         while true {
             let state = task.pointee.state.load(ordering: .acquiring)
             guard handle.matches(state), state & Task.phaseMask == Task.pending else { return nil }
             let number = shard(of: task)
             let shard = Shard.at(number)
             shard.pointee.lock.lockInPlace()
-            defer { shard.pointee.lock.unlockInPlace() }
             // It may have fired, and come back to another shard, before the lock was ours.
             let now = task.pointee.state.load(ordering: .acquiring)
-            guard handle.matches(now), now & Task.phaseMask == Task.pending else { return nil }
-            if self.shard(of: task) == number { return body(number) }
+            let isPending = handle.matches(now) && now & Task.phaseMask == Task.pending
+            if isPending && self.shard(of: task) == number { return number }
+            shard.pointee.lock.unlock()
+            if !isPending { return nil }
         }
     }
 
-    @inline(__always) static func stop(_ task: UnsafeMutablePointer<Task>, _ handle: Handle) -> belay_status {
+    /// Under that lock.
+    private static func leaveWheel(_ task: UnsafeMutablePointer<Task>, of number: UInt32) {
+        if task.pointee.entry.isInWheel { Shard.remove(task.index | WheelSpace.second, from: number) }
+    }
+
+    @inline(never) static func stop(_ handle: Handle) -> belay_status {
+        guard let task = Task.find(handle, kind: Kind.timer)?.task else {
+            return Task.diagnose(handle, kind: Kind.timer)
+        }
         while true {
-            let stopped: Bool? = whilePending(task, handle) { number in
-                if task.pointee.entry.isInWheel { Shard.remove(task.index | WheelSpace.second, from: number) }
-                // Nobody else takes a timer out of pending without this lock.
-                task.pointee.state.store(
-                    Task.word(handle.generation, Kind.timer, Task.stopped), ordering: .releasing)
-                return true
-            }
-            if stopped != nil {
-                free(task)
+            if let number = lockPending(task, handle) {
+                leaveWheel(task, of: number)
+                let generation = handle.generation &+ 1
+                // No swap: nobody else changes the word of a pending timer (`Task` says why). Release: whoever finds a later
+                // life of the cell finds this one over (acquire in `Task.find`); there is no waiter to be woken.
+                task.pointee.state.store(generation << Handle.generationShift, ordering: .releasing)
+                Shard.at(number).pointee.lock.unlock()
+                freeRecord(task.pointee.link.get())
+                task.giveCell(generation: generation)
                 return BELAY_STOP_PREVENTED
             }
             if let answer = stopRunning(task, handle) { return answer }
@@ -187,35 +195,23 @@ enum TimerTask {
         return BELAY_STOP_GONE
     }
 
-    static func reset(_ task: UnsafeMutablePointer<Task>, _ handle: Handle, _ delay: Int64) -> belay_status {
-        let moved: Moved? = whilePending(task, handle) { number in
-            let runtime = Shard.runtime(of: number)
-            let expiry = Clock.after(max(delay, 0), in: runtime)
-            if task.pointee.entry.isInWheel { Shard.remove(task.index | WheelSpace.second, from: number) }
-            return Moved(expiry: expiry, runtime: runtime, hasten: place(task.index, at: expiry, in: number))
+    @inline(never) static func reset(_ handle: Handle, _ delay: Int64) -> belay_status {
+        guard let task = Task.find(handle, kind: Kind.timer)?.task else {
+            return Task.diagnose(handle, kind: Kind.timer)
         }
-        guard let moved else {
+        guard let number = lockPending(task, handle) else {
             let state = task.pointee.state.load(ordering: .acquiring)
             return handle.matches(state) && state & Task.phaseMask != Task.stopped
                 ? BELAY_STOP_RUNNING : BELAY_STOP_GONE
         }
-        if moved.hasten { Driver.hasten(moved.expiry, moved.runtime) }
+        let runtime = Shard.runtime(of: number)
+        let expiry = Clock.after(max(delay, 0), in: runtime)
+        leaveWheel(task, of: number)
+        let hasten = place(task.index, at: expiry, in: number)
+        Shard.at(number).pointee.lock.unlock()
+        if hasten { Driver.hasten(expiry, runtime) }
         return BELAY_OK
     }
-
-    private struct Moved {
-        let expiry: Int64
-        let runtime: UInt32
-        let hasten: Bool
-    }
-}
-
-@_cdecl("belay_timer_after") @implementation
-public func belay_timer_after(
-    _ ctx: belay_ctx, _ delay: belay_duration, _ function: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
-    _ argument: UnsafeMutableRawPointer?
-) -> belay_timer {
-    TimerTask.add(ctx, delay, period: 0, function, argument)
 }
 
 @_cdecl("belay_timer_every") @implementation
@@ -228,18 +224,4 @@ public func belay_timer_every(
         return belay_timer()
     }
     return TimerTask.add(ctx, period, period: period, function, argument)
-}
-
-@_cdecl("belay_timer_reset") @implementation
-public func belay_timer_reset(_ timer: belay_timer, _ delay: belay_duration) -> belay_status {
-    let handle = Handle(bits: timer.bits)
-    guard let (task, _) = Task.find(handle, kind: Kind.timer) else { return Task.diagnose(handle, kind: Kind.timer) }
-    return TimerTask.reset(task, handle, delay)
-}
-
-@_cdecl("belay_timer_stop") @implementation
-public func belay_timer_stop(_ timer: belay_timer) -> belay_status {
-    let handle = Handle(bits: timer.bits)
-    guard let (task, _) = Task.find(handle, kind: Kind.timer) else { return Task.diagnose(handle, kind: Kind.timer) }
-    return TimerTask.stop(task, handle)
 }

@@ -8,7 +8,7 @@ struct WheelEntry: ~Copyable {
     let next: Atomic<UInt32>
     /// The entry before, 0 in the first of a slot.
     let previous: Atomic<UInt32>
-    /// Slot + 1, 0 while in no wheel.
+    /// Where its list's head stands, in words of four bytes from the wheel's beginning; 0 while in no wheel.
     let place: Atomic<UInt16>
     /// The number of the wheel, for whoever has several; the wheel does not look at it.
     let shard: Atomic<UInt16>
@@ -33,7 +33,8 @@ struct WheelSpace {
 }
 
 /// A hierarchical timing wheel: eight levels of 64 slots over a tick of 2^15 ns, so that every instant from 0 to Int64.max
-/// has a slot. A plain data structure: no clock, no lock, no thread. All zeroes is an empty wheel at instant 0.
+/// has a slot. A plain data structure: no clock, no lock, no thread. All zeroes is an empty wheel at instant 0, whose slots
+/// have one list each.
 ///
 /// A timer stands on the level of the highest of its tick's 6-bit digits that differs from the wheel's, in the slot of
 /// that digit. Hence the ground rules, which `check` (WheelCheck.swift) verifies:
@@ -43,8 +44,9 @@ struct WheelSpace {
 ///    behind it);
 /// 3. so the first timer is in the first occupied slot of the lowest occupied level: two count-zeros away.
 ///
-/// A slot's timers stand on eight lists, told apart by the low bits of their indices. A list is a chain of cache misses once
-/// the timers are many; eight that are walked in turns miss at the same time.
+/// A slot's timers may stand on eight lists, told apart by some bits of their indices. A list is a chain of cache misses
+/// once the timers are many; eight that are walked in turns miss at the same time. An entry knows where its list's head
+/// stands, its *place*, and whatever else a removal has to know follows from that.
 ///
 /// Each slot keeps the earliest and the latest of its instants, exact until something is removed, then too wide. They let
 /// the driver sleep until a timer is due, and not until a slot's border, when only a cascade would be to do.
@@ -64,9 +66,9 @@ struct Wheel {
         /// A bit for each level that has an occupied slot, and for each level a bit for each such slot.
         var levels: UInt64
         var occupied: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
-        /// All ones where a slot has one list only, so that the order of timers that are due together depends on nothing but
-        /// the order in which they were added: for virtual clocks.
-        var ordered: UInt64
+        /// `allLists`; or 0 where a slot has one list only, so that the order of timers that are due together depends on
+        /// nothing but the order in which they were added: for virtual clocks. Changed while the wheel is empty.
+        var listMask: UInt64
 
         static let occupiedOffset = 16
     }
@@ -85,24 +87,26 @@ struct Wheel {
     }
 
     static let listsPerSlot = 8
+    static let allLists = UInt64(listsPerSlot - 1)
 
     /// Neighbours in memory share a list, so that what was added in order is also walked in order.
     @inline(__always) func list(_ index: UInt32) -> Int {
-        Int(truncatingIfNeeded: UInt64(index / 8) & UInt64(Wheel.listsPerSlot - 1) & ~header.pointee.ordered)
+        Int(truncatingIfNeeded: UInt64(index / 8) & header.pointee.listMask)
     }
 
     let header: UnsafeMutablePointer<Header>
-    private let slots: UnsafeMutablePointer<Slot>
     let space: WheelSpace
 
     /// A view of `byteCount` bytes of storage.
     @inline(__always) init(storage: UnsafeMutableRawPointer, space: WheelSpace) {
         header = storage.assumingMemoryBound(to: Header.self)
-        slots = (storage + Wheel.slotsOffset).assumingMemoryBound(to: Slot.self)
         self.space = space
     }
 
-    @inline(__always) func slot(_ index: Int) -> UnsafeMutablePointer<Slot> { slots + index }
+    @inline(__always) func slot(_ index: Int) -> UnsafeMutablePointer<Slot> {
+        (UnsafeMutableRawPointer(header) + (index &* MemoryLayout<Slot>.stride &+ Wheel.slotsOffset))
+            .assumingMemoryBound(to: Slot.self)
+    }
 
     @inline(__always) func occupied(_ level: Int) -> UnsafeMutablePointer<UInt64> {
         (UnsafeMutableRawPointer(header) + Header.occupiedOffset).assumingMemoryBound(to: UInt64.self) + level
@@ -110,43 +114,78 @@ struct Wheel {
 
     @inline(__always) static func tick(of instant: Int64) -> UInt64 { UInt64(max(instant, 0)) >> UInt64(tickShift) }
 
+    // MARK: places
+
+    // In words of four bytes from the wheel's beginning; at least `firstHead`, and less than 2^16.
+
+    private static let wordsPerSlot = MemoryLayout<Slot>.stride / 4
+    private static let firstHead = (slotsOffset + Slot.headsOffset) / 4
+
+    @inline(__always) static func place(_ slot: Int, _ list: Int) -> Int { slot &* wordsPerSlot &+ list &+ firstHead }
+
+    @inline(__always) private func head(_ place: Int) -> UnsafeMutablePointer<UInt32> {
+        UnsafeMutableRawPointer(header).assumingMemoryBound(to: UInt32.self) + place
+    }
+
+    @inline(__always) private static func slot(of place: Int) -> UInt {
+        UInt(bitPattern: place &- firstHead) / UInt(wordsPerSlot)
+    }
+
+    @inline(__always) private static func listBit(of place: Int) -> UInt64 {
+        1 << (UInt64(truncatingIfNeeded: place &- firstHead) % UInt64(wordsPerSlot))
+    }
+
+    @inline(__always) private static func level(of slot: UInt) -> UInt { slot / UInt(slotsPerLevel) }
+    @inline(__always) private static func digitBit(of slot: UInt) -> UInt64 { 1 << UInt64(slot % UInt(slotsPerLevel)) }
+
     // MARK: add and remove
 
     /// Adds an entry that is in no wheel. Instants that have passed are due at the next `advance`.
-    @inline(__always) func add(_ index: UInt32, at expiry: Int64) {
-        space.entry(index).pointee.expiry.set(expiry)
-        place(index, expiry)
+    @inline(__always) func add(_ index: UInt32, at expiry: Int64) { add(index, space.entry(index), at: expiry) }
+
+    /// The same where the entry is at hand.
+    @inline(__always) func add(_ index: UInt32, _ entry: UnsafeMutablePointer<WheelEntry>, at expiry: Int64) {
+        entry.pointee.expiry.set(expiry)
+        place(index, entry, expiry)
     }
 
-    @inline(__always) private func place(_ index: UInt32, _ expiry: Int64) {
+    @inline(__always) private func place(_ index: UInt32, _ entry: UnsafeMutablePointer<WheelEntry>, _ expiry: Int64) {
         let now = header.pointee.tick
-        let tick = max(Wheel.tick(of: expiry), now)
+        // Signed: what lies before instant 0 lies before now.
+        let tick = UInt64(bitPattern: max(expiry >> Wheel.tickShift, Int64(bitPattern: now)))
         // The highest digit that differs; equal ticks are level 0.
-        let level = (63 &- ((tick ^ now) | 1).leadingZeroBitCount) / Int(Wheel.digitBits)
-        let digit = Int(truncatingIfNeeded: tick >> (UInt64(level) &* Wheel.digitBits) & 63)
-        let number = level &* Wheel.slotsPerLevel &+ digit
+        let highest = 63 ^ UInt64(truncatingIfNeeded: ((tick ^ now) | 1).leadingZeroBitCount)
+        // Divided by `digitBits`: exact below 64, and without the detour over eight bits that the compiler takes.
+        let level = (highest &* 43) >> 8
+        let digit = tick &>> (level &* Wheel.digitBits) & 63
+        let number = Int(truncatingIfNeeded: level << Wheel.digitBits | digit)
         let slot = slot(number)
-        let entry = space.entry(index)
-        let list = self.list(index)
-        let head = head(slot, list)
-        let next = head.pointee
-        if next != 0 {
-            space.entry(next).pointee.previous.set(index)
-        } else {
-            if slot.pointee.lists == 0 {
-                occupied(level).pointee |= 1 << UInt64(digit)
-                header.pointee.levels |= 1 << UInt64(level)
-                slot.pointee.earliest = expiry
-                slot.pointee.latest = expiry
-            }
-            slot.pointee.lists |= 1 << UInt64(list)
-        }
-        if expiry < slot.pointee.earliest { slot.pointee.earliest = expiry }
-        if expiry > slot.pointee.latest { slot.pointee.latest = expiry }
+        let place = Wheel.place(number, list(index))
+        let next = head(place).pointee
         entry.pointee.next.set(next)
         entry.pointee.previous.set(0)
-        entry.pointee.place.set(UInt16(truncatingIfNeeded: number &+ 1))
-        head.pointee = index
+        entry.pointee.place.set(UInt16(truncatingIfNeeded: place))
+        head(place).pointee = index
+        if next == 0 { return occupy(place, expiry) }
+        space.entry(next).pointee.previous.set(index)
+        if expiry < slot.pointee.earliest { slot.pointee.earliest = expiry }
+        if expiry > slot.pointee.latest { slot.pointee.latest = expiry }
+    }
+
+    /// The list whose head stands at `place` has its first timer. By itself, so that the way past it needs few registers.
+    @inline(never) private func occupy(_ place: Int, _ expiry: Int64) {
+        let number = Wheel.slot(of: place)
+        let slot = slot(Int(bitPattern: number))
+        if slot.pointee.lists == 0 {
+            let level = Wheel.level(of: number)
+            occupied(Int(bitPattern: level)).pointee |= Wheel.digitBit(of: number)
+            header.pointee.levels |= 1 &<< UInt64(level)
+            slot.pointee.earliest = expiry
+            slot.pointee.latest = expiry
+        }
+        slot.pointee.lists |= Wheel.listBit(of: place)
+        slot.pointee.earliest = min(slot.pointee.earliest, expiry)
+        slot.pointee.latest = max(slot.pointee.latest, expiry)
     }
 
     @inline(__always) func head(_ slot: UnsafeMutablePointer<Slot>, _ list: Int) -> UnsafeMutablePointer<UInt32> {
@@ -154,30 +193,38 @@ struct Wheel {
     }
 
     /// Removes an entry that is in this wheel.
-    @inline(__always) func remove(_ index: UInt32) {
-        let entry = space.entry(index)
+    @inline(__always) func remove(_ index: UInt32) { removeInPlace(space.entry(index)) }
+
+    @inline(never) func remove(_ entry: UnsafeMutablePointer<WheelEntry>) { removeInPlace(entry) }
+
+    /// The same for hot paths.
+    @inline(__always) func removeInPlace(_ entry: UnsafeMutablePointer<WheelEntry>) {
         let next = entry.pointee.next.get()
         let previous = entry.pointee.previous.get()
         if next != 0 { space.entry(next).pointee.previous.set(previous) }
         if previous != 0 {
             space.entry(previous).pointee.next.set(next)
         } else {
-            let number = Int(entry.pointee.place.get()) &- 1
-            let list = self.list(index)
-            head(slot(number), list).pointee = next
-            if next == 0 {
-                slot(number).pointee.lists &= ~(1 << UInt64(list))
-                if slot(number).pointee.lists == 0 { vacate(number) }
-            }
+            let place = Int(entry.pointee.place.get())
+            head(place).pointee = next
+            if next == 0 { vacate(place: place) }
         }
         entry.pointee.place.set(0)
     }
 
-    @inline(__always) private func vacate(_ number: Int) {
-        let level = number / Wheel.slotsPerLevel
-        let bits = occupied(level)
-        bits.pointee &= ~(1 << UInt64(number % Wheel.slotsPerLevel))
-        if bits.pointee == 0 { header.pointee.levels &= ~(1 << UInt64(level)) }
+    /// The list whose head stands at `place` has become empty.
+    @inline(__always) private func vacate(place: Int) {
+        let number = Wheel.slot(of: place)
+        let slot = slot(Int(bitPattern: number))
+        slot.pointee.lists &= ~Wheel.listBit(of: place)
+        if slot.pointee.lists == 0 { vacate(number) }
+    }
+
+    @inline(__always) private func vacate(_ number: UInt) {
+        let level = Wheel.level(of: number)
+        let bits = occupied(Int(bitPattern: level))
+        bits.pointee &= ~Wheel.digitBit(of: number)
+        if bits.pointee == 0 { header.pointee.levels &= ~(1 &<< UInt64(level)) }
     }
 
     // MARK: time
@@ -246,7 +293,7 @@ struct Wheel {
                 return true
             }
             if due.count == most { return false }
-            remove(index)
+            remove(entry)
             entry.pointee.next.set(due.first)
             due.first = index
             due.count &+= 1
@@ -263,9 +310,9 @@ struct Wheel {
         let lists = slot.pointee.lists
         if lists == 0 { return }
         slot.pointee.lists = 0
-        vacate(number)
+        vacate(UInt(bitPattern: number))
         _ = forEach(in: slot, lists) { index, entry in
-            place(index, entry.pointee.expiry.get())
+            place(index, entry, entry.pointee.expiry.get())
             return true
         }
     }

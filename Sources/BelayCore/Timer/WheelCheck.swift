@@ -32,7 +32,7 @@ extension Wheel {
             let expiry = entry.pointee.expiry.get()
             let tick = max(Wheel.tick(of: expiry), header.pointee.tick)
             if self.list(index) != list { return "an entry is in another list than its own" }
-            if entry.pointee.place.get() != UInt16(number + 1) { return "an entry's place is wrong" }
+            if entry.pointee.place.get() != UInt16(Wheel.place(number, list)) { return "an entry's place is wrong" }
             if entry.pointee.previous.get() != previous { return "a link back is wrong" }
             if tick >> shift & 63 != UInt64(digit) { return "an entry is in another slot than its digit's" }
             if (tick >> shift) >> Wheel.digitBits != own >> Wheel.digitBits { return "an entry is too low" }
