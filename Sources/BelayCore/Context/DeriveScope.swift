@@ -83,16 +83,20 @@ struct Limit {
         handle.kind != Kind.lite, found.state.word & State.runtimeMask == 0
     else { return deriveScope(parent, limit) }
     // Of the default runtime only background and todo have this kind, which nobody counts.
-    if handle.kind != Kind.root && !found.node.acquireAtOnce(generation: handle.generation) {
+    if handle.kind != Kind.root && !found.node.acquireAtOnce(generation: handle.generation)
+        && !thread.pointee.seat.acquire(handle)
+    {
         return deriveWhereThreadsMeet(parent, limit, deadline: deadline)
     }
     return deriveStraight(handle, found, thread, limit, deadline: deadline, as: birth)
 }
 
 /// The straight way from where it crosses other threads: the parent has stripes, or somebody was quicker at its word.
-@inline(never) private func deriveWhereThreadsMeet(_ parent: belay_ctx, _ limit: Limit, deadline: Int64) -> belay_ctx {
+@inline(never) @_optimize(speed)
+private func deriveWhereThreadsMeet(_ parent: belay_ctx, _ limit: Limit, deadline: Int64) -> belay_ctx {
     let handle = Handle(parent)
-    guard let thread = Thread.known, let found = handle.find(), found.node.acquireSlowly(generation: handle.generation)
+    guard let thread = Thread.known, let found = handle.find(),
+        thread.pointee.seat.acquire(handle) || found.node.acquireSlowly(handle, thread)
     else { return deriveScope(parent, limit) }
     return deriveStraight(handle, found, thread, limit, deadline: deadline, as: limit.birth)
 }

@@ -43,8 +43,35 @@ struct StripeUnit {
     var generation: UInt64 { bits >> 32 }
 
     @inline(__always) var mine: UnsafeMutablePointer<Stripe> {
-        let number = Thread.known.map { $0.pointee.number } ?? 0
-        return Stripe.at(first &+ number % Stripe.perUnit)
+        Stripe.at(index(for: Thread.known.map { $0.pointee.number } ?? 0))
+    }
+
+    @inline(__always) func index(for number: UInt32) -> UInt32 { first &+ number % Stripe.perUnit }
+}
+
+/// The stripe that a thread counted on last, and of which node: so one that goes on under the same parent need not look for
+/// its stripe again. A unit's generation serves one life of one node, so while the stripe has it, that node is in that life.
+struct StripeSeat {
+    /// The node's handle; 0 is none.
+    private var handle: UInt64 = 0
+    private var generation: UInt64 = 0
+    private var stripe: UInt32 = 0
+
+    init() {}
+
+    init(_ handle: Handle, _ unit: StripeUnit, _ number: UInt32) {
+        (self.handle, generation, stripe) = (handle.bits, unit.generation, unit.index(for: number))
+    }
+
+    /// Takes a reference; false means nothing.
+    @inline(__always) func acquire(_ wanted: Handle) -> Bool {
+        handle == wanted.bits && Stripe.at(stripe).pointee.add(1, generation: generation)
+    }
+
+    /// Gives up the caller's reference on the node at `index`, which is in the life that the reference is for; false means
+    /// nothing.
+    @inline(__always) func release(_ index: UInt32) -> Bool {
+        Handle(bits: handle).index == index && Stripe.at(stripe).pointee.add(-1, generation: generation)
     }
 }
 
@@ -55,6 +82,11 @@ extension UnsafeMutablePointer where Pointee == Node {
         let unit = StripeUnit(bits: Listen.at(index).pointee.stripes.load(ordering: .acquiring))
         let limit = Region.stripes.pointee.limit.load(ordering: .acquiring)
         return unit.bits == 0 || limit < Stripe.perUnit || unit.first > limit - Stripe.perUnit ? nil : unit
+    }
+
+    /// The calling thread will count on this node again. The caller has a reference that it took by the handle.
+    @inline(__always) func takeSeat(_ handle: Handle, _ thread: UnsafeMutablePointer<Thread>) {
+        if let unit { thread.pointee.seat = StripeSeat(handle, unit, thread.pointee.number) }
     }
 
     /// `acquire` for a node with stripes, by a caller who has nothing but a handle of that generation. False if the unit

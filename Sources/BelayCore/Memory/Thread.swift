@@ -19,8 +19,9 @@ struct Thread: ~Copyable {
     var isLettingGo = false
     /// The table of its pool magazines; 0 until it uses a pool. See `PoolMagazine`.
     let poolMagazines = Atomic<UInt>(0)
-    /// How often it met others at a reference count.
+    /// How often it met others at a reference count, and where it counts since.
     private var meetings: UInt32 = 0
+    var seat = StripeSeat()
     /// How many births there are to the next that is sampled, the rate that this was drawn for, and what it was drawn
     /// with. See `Sampler`.
     var untilSample: UInt64 = 0
@@ -105,6 +106,7 @@ struct Thread: ~Copyable {
             record.pointee.records.forget()
             record.pointee.links = 0
             record.pointee.isLettingGo = false
+            record.pointee.seat = StripeSeat()
             record.clearCounters()
             if record == known { return }
             record.pointee.running = 0
