@@ -135,6 +135,7 @@ static inline void *belaycore_allocate_aligned(size_t alignment, size_t bytes) {
 static inline void belaycore_free(void *p) { free(p); }
 static inline void belaycore_fill(void *p, int byte, size_t bytes) { memset(p, byte, bytes); }
 static inline size_t belaycore_length(const char *text) { return strlen(text); }
+static inline size_t belaycore_length_within(const char *text, size_t most) { return strnlen(text, most); }
 static inline void belaycore_copy(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
 
 /* Tells the checking tool that the program runs under, if any, whether these bytes may be touched: a program that is

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
+import CBelayPlatform
 import Synchronization
 
 /// A cause, in a record of its own: a `belay_cause`, word by word. Written before its index is published, never after.
@@ -64,22 +65,16 @@ extension belay_cause {
     /// Copies the text, cut at 55 bytes between UTF-8 characters, and fills up with zeroes.
     @inline(never) mutating func setMessage(_ text: UnsafePointer<CChar>?) {
         withUnsafeMutableBytes(of: &message) { room in
-            for i in 0..<room.count { room[i] = 0 }
+            let start = room.baseAddress.unsafelyUnwrapped
+            belaycore_fill(start, 0, room.count)
             guard let text else { return }
-            var length = 0
-            while length < room.count - 1 && text[length] != 0 {
-                room[length] = UInt8(bitPattern: text[length])
-                length += 1
-            }
-            if length < room.count - 1 || text[length] == 0 { return }
-            // The text goes on. If it goes on in the middle of a character, take back that character's first bytes.
-            guard UInt8(bitPattern: text[length]) & 0xC0 == 0x80 else { return }
-            while length > 0 {
+            var length = belaycore_length_within(text, room.count)
+            if length == room.count {
+                // The text goes on. If it goes on in the middle of a character, that character is left out.
                 length -= 1
-                let byte = room[length]
-                room[length] = 0
-                if byte & 0xC0 != 0x80 { break }
+                while length > 0 && UInt8(bitPattern: text[length]) & 0xC0 == 0x80 { length -= 1 }
             }
+            belaycore_copy(start, text, length)
         }
     }
 }
