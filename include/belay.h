@@ -340,7 +340,8 @@ belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Moves the context's deadline to `deadline`: earlier, later, or never (BELAY_FOREVER); never past the parent's,
- * which counts where it is not later. For idle timeouts and keep-alives. An instant in the past ends the context
+ * which counts where it is not later (then the context has none of its own from here on: should the parent's move
+ * later, it follows). For idle timeouts and keep-alives. An instant in the past ends the context
  * before this returns. Everything derived from it follows. BELAY_OK if moved: it will not end at the old instant. If
  * it has ended already, or the deadline passes at this moment, nothing is moved, and the answer is how it ended:
  * BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED. Of two threads that move it at the same time, one comes last and counts.

@@ -29,7 +29,7 @@ __attribute__((noinline)) int32_t belaycore_stack(void **frames, int32_t most) {
 }
 
 void *belaycore_map_file(const char *path, size_t *bytes) {
-    int saved = errno, fd = open(path, O_RDONLY | O_CLOEXEC);
+    int saved = errno, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a pipe in its place is no file, nor waited for
     void *p = MAP_FAILED;
     struct stat about;
     if (fd >= 0 && fstat(fd, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0) {
