@@ -78,24 +78,18 @@ enum Registration {
         -> belay_reg
     {
         guard let pinned = parent.pin() else { return fail(parent.diagnose()) }
-        guard let listen = pinned.ensureListen(),
-            let (index, generation) = Task.make(function, UInt64(UInt(bitPattern: argument)))
-        else {
+        if pinned.ensureListen() == nil {
             pinned.release()
             return fail(BELAY_ENOMEM)
         }
-        let task = Task.at(index)
-        let marks = Task.mark(pinned.state.runtime) | flags | Task.pending
-        // The pin becomes the task's reference.
-        let reg = publish(task, index, Task.word(generation, Kind.registration, marks), on: pinned.index)
-        if !Listen.at(listen).pointee.add(task, to: pinned, isLink: false) { dispatch(task) }
-        return reg
+        // The pin becomes the registration's reference.
+        return addGiven(pinned.index, runtime: pinned.state.runtime, function, argument, flags: flags, atClose: true)
     }
 
-    /// Takes over a reference on the scope; 0 is none.
-    private static func addGiven(
+    /// Takes over a reference on the scope, 0 is none; or, `atClose`, on a node that has a listen record.
+    @inline(never) private static func addGiven(
         _ scopeIndex: UInt32, runtime: UInt32, _ function: Function, _ argument: UnsafeMutableRawPointer?,
-        flags: UInt64
+        flags: UInt64, atClose: Bool = false
     ) -> belay_reg {
         guard let (index, generation) = Task.make(function, UInt64(UInt(bitPattern: argument))) else {
             if scopeIndex != 0 { node(scopeIndex).release() }
@@ -106,7 +100,7 @@ enum Registration {
         let reg = publish(task, index, born, on: scopeIndex)
         // A context that can never end: nobody needs to find the registration, but stop.
         if scopeIndex == 0 { return reg }
-        let failure = join(node(scopeIndex), task, born)
+        let failure = join(node(scopeIndex), task, born, isReady: atClose)
         return failure == BELAY_OK ? reg : fail(failure)
     }
 
@@ -117,8 +111,10 @@ enum Registration {
 
     /// Puts a pending task into the list of its scope, or dispatches it if the scope is done. `born` is its state word. The
     /// task and its reference are given up on failure.
-    private static func join(_ scope: NodePointer, _ task: UnsafeMutablePointer<Task>, _ born: UInt64) -> belay_status {
-        let status = prepare(scope, isOwnTimer: born & Task.ownTimer != 0)
+    private static func join(
+        _ scope: NodePointer, _ task: UnsafeMutablePointer<Task>, _ born: UInt64, isReady: Bool
+    ) -> belay_status {
+        let status = isReady ? BELAY_OK : prepare(scope, isOwnTimer: born & Task.ownTimer != 0)
         if status != BELAY_OK {
             task.free()
             scope.release()
