@@ -72,7 +72,7 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// The close of a node that somebody else has references on too (children, callers, owners), or had listeners.
     @inline(never) fileprivate func closeSlowly(_ handle: Handle) -> belay_status {
-        if closeUnheard(handle) { return BELAY_OK }
+        if closeUnheard(handle) || closeUnlistened(handle) { return BELAY_OK }
         // Held to the end, so that another close cannot recycle the node under our hands.
         guard acquire(generation: handle.generation) else {
             makeStaleIfClosing(generation: handle.generation)
@@ -124,21 +124,30 @@ extension UnsafeMutablePointer where Pointee == Node {
         return true
     }
 
+    /// The close of a node without a listen record, so without other owners: the swap that decides checks the generation
+    /// too. Nothing keeps the node meanwhile but the owner's reference, which is ours to give up. False means nothing.
+    @inline(__always) private func closeUnlistened(_ handle: Handle) -> Bool {
+        while true {
+            let old = pointee.references.load(ordering: .acquiring)
+            guard old >> Handle.generationShift == handle.generation,
+                old & (References.closing | References.extended | References.striped) == 0
+            else { return false }
+            if pointee.references.change(old, old | References.closing) { break }
+        }
+        end(generation: handle.generation)
+        return true
+    }
+
     /// Whether its own end has been pushed, by a call that is over: then it is in no list of children.
     private var hasLeft: Bool {
         listen.pointee.isTaken && listen.pointee.pusher == pointee.listen.get()
     }
 
+    /// For a node that has a listen record, or that another close has won already (`closeUnlistened`).
     private func decideClose(_ handle: Handle) -> CloseDecision {
-        while true {
-            let old = pointee.references.load(ordering: .acquiring)
-            guard old >> Handle.generationShift == handle.generation, old & References.closing == 0 else {
-                return .lost
-            }
-            if old & References.extended != 0 { return decideCloseUnderLock() }
-            // No listen record, so no other owners; if one comes now, the word gets its mark first and the swap fails.
-            if pointee.references.change(old, old | References.closing) { return .won }
-        }
+        let word = pointee.references.load(ordering: .acquiring)
+        let isOurs = word >> Handle.generationShift == handle.generation && word & References.closing == 0
+        return isOurs ? decideCloseUnderLock() : .lost
     }
 
     private func decideCloseUnderLock() -> CloseDecision {
@@ -162,12 +171,14 @@ extension UnsafeMutablePointer where Pointee == Node {
         if state.shape == Kind.value || state.shape == Kind.detached { tellLeaves() }
         if state.has(State.watches) { Signals.unwatch(self) }
         let one: UInt64 = 1 << Handle.generationShift
-        let word = pointee.references.wrappingAdd(one, ordering: .acquiringAndReleasing).newValue
-        if word & References.striped != 0 {
-            collapseStripes()
-        } else {
-            release()
+        // There were stripes before the close was decided, or there are none.
+        if pointee.references.get() & References.striped != 0 {
+            pointee.references.wrappingAdd(one, ordering: .acquiringAndReleasing)
+            return collapseStripes()
         }
+        // The next generation, and the owner's reference.
+        let word = pointee.references.wrappingAdd(one &- 1, ordering: .acquiringAndReleasing).newValue
+        if word & References.countMask == 0 { recycleUpwards() }
     }
 
     private func endWhateverItIs() {
