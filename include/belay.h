@@ -103,7 +103,8 @@ typedef struct belay_key { const char *name; } belay_key;
  * `message` is NUL-terminated; a longer text is cut at 55 bytes, between UTF-8 characters. */
 typedef struct belay_cause { int64_t code; char message[56]; } belay_cause;
 
-/* What calls answer. belay_status_string() has a sentence for each. */
+/* What calls answer. belay_status_string() has a sentence for each. A function's comment names those that it can
+ * answer; what is said here holds for all. */
 typedef enum belay_status {
     BELAY_OK = 0,                 /* done as asked; of a context: still live */
     BELAY_CANCELED = 1,           /* the context was cancelled, or closed, or its parent was */
@@ -112,15 +113,19 @@ typedef enum belay_status {
     BELAY_STOP_PREVENTED = 4,     /* stopped before it began: the callback will never run */
     BELAY_STOP_RUNNING = 5,       /* the callback is running now */
     BELAY_STOP_GONE = 6,          /* the callback has run, or was stopped before, or never was */
-    BELAY_EINVAL = 16,            /* an argument is none: {0}, NULL, a forged handle, the wrong kind of handle */
-    BELAY_ESTALE = 17,            /* the handle's context has been closed */
+    BELAY_EINVAL = 16,            /* an argument is none: {0}, NULL, a forged handle or one of another kind, a value
+                                   * outside what the function takes, a struct whose .size was not set */
+    BELAY_ESTALE = 17,            /* what the handle named has been closed or freed */
     BELAY_ENOMEM = 18,            /* no memory, or the limit set with belay_memory_limit is reached */
     BELAY_ELEAF = 19,             /* a lite context cannot be derived from or listened to */
     BELAY_EFORK = 20,             /* this is the child of a fork */
-    BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root */
-    BELAY_EDEADLK = 22,           /* waiting would be for ever: callbacks or tasks wait for each other */
+    BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root. Cancel the one it
+                                   * was derived from, or derive one with belay_with_cancel and use that */
+    BELAY_EDEADLK = 22,           /* waiting would be for ever: the caller is, or waits for, what is waited for (a
+                                   * callback or task of its own, a ring of them, the poll that it is inside of) */
     BELAY_ESYSTEM = 23,           /* a system call failed; errno says which way */
-    BELAY_EBUSY = 24,             /* others have a hold on it: children, owners, callbacks, tasks, a descriptor */
+    BELAY_EBUSY = 24,             /* others have a hold on it (children, owners, callbacks, tasks, a descriptor, a poll
+                                   * that is under way), or its limit is reached (a group's) */
     BELAY_EFAILED = 25            /* a task of the group failed */
 } belay_status;
 
@@ -515,9 +520,10 @@ int belay_signal_of(belay_ctx ctx);
  * is watched, or one poll runs; and no thread waits for it.
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* What the source can do; every function may be NULL, but one of inner, after_func, done_fd, err must not. Set `size`
- * to sizeof(belay_custom_ops). Declare it `static const`: it is not copied, and must outlive every wrapper. All are
- * called with no lock held and may call anything in this header; `self` is what belay_custom was given. */
+/* What the source can do; every function may be NULL, but one of inner, after_func, done_fd, err must not. ALWAYS SET
+ * .size, to sizeof(belay_custom_ops): with 0 there belay_custom answers BELAY_EINVAL. Declare it `static const`: it is
+ * not copied, and must outlive every wrapper. All are called with no lock held and may call anything in this header;
+ * `self` is what belay_custom was given. */
 typedef struct belay_custom_ops {
     size_t size;
     /* A context of Belay's that the source has inside; called once, at the start. The wrapper is its child. Where
@@ -584,7 +590,8 @@ typedef struct belay_pool { uint64_t bits; } belay_pool;
  * and two copies. For tests. */
 #define BELAY_POOL_CHECKED 1u
 
-/* What a pool is to be like. Set what you need by name, the rest to zero:
+/* What a pool is to be like. ALWAYS SET .size (with 0 there belay_pool_new answers BELAY_EINVAL), and what you need
+ * by name; the rest is zero:
  *     belay_pool_desc desc = {.size = sizeof desc, .item_size = sizeof(struct request)}; */
 typedef struct belay_pool_desc {
     size_t size;                            /* sizeof(belay_pool_desc), so that later versions can add to it */
@@ -759,7 +766,8 @@ belay_status belay_set_executor(const belay_executor *executor);
 /* A runtime. {0} is no runtime; like a context's, the handle cannot dangle. */
 typedef struct belay_runtime { uint64_t bits; } belay_runtime;
 
-/* What a runtime is to be. Set `size` to sizeof(belay_runtime_options) and the rest to zero where the default will do:
+/* What a runtime is to be. ALWAYS SET .size (with 0 there belay_runtime_new answers BELAY_EINVAL); what is zero is as by
+ * default:
  *     belay_runtime_options options = {.size = sizeof options, .virtual_clock = true}; */
 typedef struct belay_runtime_options {
     size_t size;
