@@ -434,6 +434,11 @@ belay_group belay_group_new(belay_ctx parent, int32_t limit, belay_ctx *ctx);
  * this answers BELAY_OK fn runs exactly once, also when the context has ended by then, so that nothing that hangs on
  * `arg` is lost: fn asks. With any other answer it never runs, and `arg` is yours.
  *
+ * A code other than 0 ends the group's context, for all tasks. So does a status of Belay's that fn returns: the
+ * deadline of a context that fn derived for itself is an error like any other, and no echo (see belay_group_fail)
+ * unless the group's own context has ended too. Where that deadline is no failure, return 0. All that the wait knows of
+ * a code is "a task returned CODE"; belay_group_fail gives it a text.
+ *
  * Blocks while `limit` tasks run. But called from inside a task of this group when the limit is reached, it does not
  * wait: it runs fn itself, in the caller's place, and returns after it. So the limit holds, and tasks that start tasks
  * do not wait for each other, however deep. With limit 0 BELAY_EDEADLK at once. A call that blocks returns BELAY_ESTALE
@@ -452,7 +457,7 @@ belay_status belay_group_try_go(belay_group group, int64_t (*fn)(belay_ctx ctx, 
 belay_status belay_group_set_limit(belay_group group, int32_t limit);
 
 /* Gives the group an error, as if a task had returned `code`, with a text (copied, cut at 55 bytes; NULL: "a task
- * returned CODE"). For a task that has more to say than a number, before it returns; or for anybody else. Of several
+ * returned CODE", with the status's text behind BELAY_CANCELED and BELAY_DEADLINE_EXCEEDED). For a task that has more to say than a number, before it returns; or for anybody else. Of several
  * errors the first is kept. When any call of this returns, the group's context has ended; with this error as its cause,
  * if it is the first and nothing else ended the context before. A code of 0 is BELAY_EINVAL; BELAY_ESTALE once the
  * group is freed. BELAY_OK also for an error that came second.

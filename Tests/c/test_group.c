@@ -251,11 +251,17 @@ static void echoes_hide_nothing(void) {
         check_free(group);
     }
     belay_cause why; // while the context lives these numbers are errors as any other
-    belay_group group = new_group(1, NULL);
-    CHECK_IS(belay_group_go(group, code_task, (void *)BELAY_DEADLINE_EXCEEDED), BELAY_OK);
-    CHECK_IS(belay_group_wait(group, BELAY_FOREVER, &why), BELAY_EFAILED);
-    CHECK(why.code == 2 && strcmp(why.message, "a task returned 2") == 0);
-    check_free(group);
+    static const char *const said[] = {"a task returned 1 (context canceled)", "a task returned 2 (deadline exceeded)",
+                                       "a task returned 3"};
+    for (int code = 1; code <= 3; code++) {
+        belay_ctx ctx;
+        belay_group group = new_group(1, &ctx);
+        CHECK_IS(belay_group_go(group, code_task, (void *)(intptr_t)code), BELAY_OK);
+        CHECK_IS(belay_group_wait(group, BELAY_FOREVER, &why), BELAY_EFAILED);
+        CHECK(why.code == code && strcmp(why.message, said[code - 1]) == 0);
+        check_cause(ctx, code, said[code - 1]);
+        check_free(group);
+    }
 }
 
 static void the_parents_end_is_the_groups(void) {
