@@ -119,8 +119,8 @@ typedef enum belay_status {
     BELAY_ENOMEM = 18,            /* no memory, or the limit set with belay_memory_limit is reached */
     BELAY_ELEAF = 19,             /* a lite context cannot be derived from or listened to */
     BELAY_EFORK = 20,             /* this is the child of a fork */
-    BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root. Cancel the one it
-                                   * was derived from, or derive one with belay_with_cancel and use that */
+    BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root. Cancel the one
+                                   * it was derived from, or derive one with belay_with_cancel and use that */
     BELAY_EDEADLK = 22,           /* waiting would be for ever: the caller is, or waits for, what is waited for (a
                                    * callback or task of its own, a ring of them, the poll that it is inside of) */
     BELAY_ESYSTEM = 23,           /* a system call failed; errno says which way */
@@ -457,10 +457,11 @@ belay_status belay_group_try_go(belay_group group, int64_t (*fn)(belay_ctx ctx, 
 belay_status belay_group_set_limit(belay_group group, int32_t limit);
 
 /* Gives the group an error, as if a task had returned `code`, with a text (copied, cut at 55 bytes; NULL: "a task
- * returned CODE", with the status's text behind BELAY_CANCELED and BELAY_DEADLINE_EXCEEDED). For a task that has more to say than a number, before it returns; or for anybody else. Of several
- * errors the first is kept. When any call of this returns, the group's context has ended; with this error as its cause,
- * if it is the first and nothing else ended the context before. A code of 0 is BELAY_EINVAL; BELAY_ESTALE once the
- * group is freed. BELAY_OK also for an error that came second.
+ * returned CODE", with the status's text behind BELAY_CANCELED and BELAY_DEADLINE_EXCEEDED). For a task that has more
+ * to say than a number, before it returns; or for anybody else. Of several errors the first is kept. When any call of
+ * this returns, the group's context has ended; with this error as its cause, if it is the first and nothing else
+ * ended the context before. A code of 0 is BELAY_EINVAL; BELAY_ESTALE once the group is freed. BELAY_OK also for an
+ * error that came second.
  *
  * Only BELAY_CANCELED and BELAY_DEADLINE_EXCEEDED, given or returned when the group's context has ended already, are no
  * errors but an echo of that end: they count as long as there is no error, and never hide one, be it earlier or later.
@@ -771,8 +772,8 @@ belay_status belay_set_executor(const belay_executor *executor);
 /* A runtime. {0} is no runtime; like a context's, the handle cannot dangle. */
 typedef struct belay_runtime { uint64_t bits; } belay_runtime;
 
-/* What a runtime is to be. ALWAYS SET .size (with 0 there belay_runtime_new answers BELAY_EINVAL); what is zero is as by
- * default:
+/* What a runtime is to be. ALWAYS SET .size (with 0 there belay_runtime_new answers BELAY_EINVAL); what is zero is as
+ * by default:
  *     belay_runtime_options options = {.size = sizeof options, .virtual_clock = true}; */
 typedef struct belay_runtime_options {
     size_t size;
@@ -993,12 +994,16 @@ belay_status belay_profile_write(belay_profile_kind kind, int fd);
 
 /* Looks for uses of contexts that cost more than they need to or leak, and writes to `fd` what it finds, as text: for
  * each symptom what was seen, in numbers and with the functions that did it; the likely cause; a remedy; and where in
- * docs/audit.md it is explained. Where it finds nothing it says so in one line. The order is always the same.
+ * docs/audit.md it is explained. Where it finds nothing it says so in one line. The order is always the same. Before
+ * the symptoms it says how many contexts are open (roots apart; all that have a handle, with those of groups and
+ * runtimes that are not freed), and which places most of them come from, as far as they were sampled. That is no
+ * symptom: they may be meant to be open.
  *
  * It looks at what is there now, and at what was sampled: switch sampling on at the start (one in 64 will do), or most
  * symptoms stay unseen. With BELAY_AUDIT=1 in the environment sampling is on from the first derivation on (at one in
  * 64, if BELAY_PROFILE_RATE does not say otherwise), and when the process ends by exit() or by returning from main an
- * audit is written to standard error.
+ * audit is written to standard error. A program that derives few contexts is better sampled whole: BELAY_AUDIT=1
+ * BELAY_PROFILE_RATE=1. Where nothing was sampled the audit says so instead of "nothing found".
  *
  * It gives advice, not verdicts: what it takes for waste may be what the program is about. Never changes anything. As
  * for belay_profile_write in all else: what it reads, blocking, memory, threads, and what it answers. It looks at each
