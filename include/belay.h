@@ -425,6 +425,10 @@ belay_status belay_timer_stop_wait(belay_timer timer, belay_duration timeout);
  * belay_group_set_limit opens later). *ctx, if not NULL, becomes the group's context, the one that the tasks get: it
  * is the group's own; use it until belay_group_free, cancel it if you like, but do not close it. Under a parent that is
  * done the group is made, and its context is done.
+ * (A close of *ctx all the same does no damage, and leaks nothing. It ends the context for good: tasks that run see it
+ * end, later ones get a stale handle, which reads as done and of which nothing can be derived; BELAY_ESTALE that they
+ * return is an error and no echo. The group goes on without: its tasks run, errors are kept, and it is still to be
+ * freed.)
  *
  * Returns the group, for belay_group_free; or {0} (and *ctx is {0}), with belay_last_status(): BELAY_EINVAL for the
  * parent or a limit below BELAY_UNLIMITED, BELAY_ESTALE, BELAY_ELEAF, BELAY_ENOMEM, BELAY_EFORK. Starts no thread. */

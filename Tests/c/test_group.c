@@ -264,6 +264,40 @@ static void echoes_hide_nothing(void) {
     }
 }
 
+// The header says not to close it. Who does it all the same ends it, and breaks nothing.
+static int64_t stale_task(belay_ctx ctx, void *argument) {
+    CHECK_IS(belay_err(ctx), BELAY_ESTALE);
+    CHECK(belay_is_none(belay_with_cancel(ctx)));
+    atomic_fetch_add((atomic_int *)argument, 1);
+    return 0;
+}
+static int64_t echo_task(belay_ctx ctx, void *argument) {
+    (void)argument;
+    belay_status end = belay_wait(ctx, BELAY_FOREVER); // stale, if it begins after the close: that would be an error
+    CHECK(end == BELAY_CANCELED || end == BELAY_ESTALE);
+    return BELAY_CANCELED;
+}
+static void a_close_of_its_context_does_no_damage(void) {
+    belay_ctx ctx;
+    belay_cause why;
+    atomic_int runs = 0;
+    belay_group group = new_group(BELAY_UNLIMITED, &ctx);
+    for (int i = 0; i < 3; i++) CHECK_IS(belay_group_go(group, echo_task, NULL), BELAY_OK);
+    CHECK_IS(belay_close(ctx), BELAY_OK);
+    CHECK_IS(belay_group_go(group, stale_task, &runs), BELAY_OK);
+    CHECK_IS(belay_group_wait(group, BELAY_FOREVER, &why), BELAY_EFAILED); // or its tasks would wait for ever
+    CHECK(runs == 1 && why.code == BELAY_ESTALE);
+    CHECK_IS(belay_group_fail(group, 7, "seven"), BELAY_OK);
+    CHECK_IS(belay_group_wait(group, BELAY_FOREVER, &why), BELAY_EFAILED);
+    CHECK(why.code == 7 && strcmp(why.message, "seven") == 0);
+    check_free(group);
+    group = new_group(1, &ctx); // without an error, none
+    CHECK_IS(belay_close(ctx), BELAY_OK);
+    CHECK_IS(belay_group_go(group, stale_task, &runs), BELAY_OK);
+    CHECK_IS(belay_group_wait(group, BELAY_FOREVER, &why), BELAY_OK);
+    check_free(group);
+}
+
 static void the_parents_end_is_the_groups(void) {
     belay_ctx parent = belay_with_timeout_cause(root(), BELAY_MS(5), 504, "too slow"), ctx;
     belay_cause why;
@@ -747,6 +781,7 @@ int main(void) {
         TEST(the_first_error_is_kept_and_cancels),
         TEST(an_error_may_have_a_text),
         TEST(echoes_hide_nothing),
+        TEST(a_close_of_its_context_does_no_damage),
         TEST(the_parents_end_is_the_groups),
         TEST(a_wait_can_time_out),
         TEST(many_may_wait),
