@@ -49,8 +49,19 @@
  *   Unloading  libbelay.so stays loaded: dlclose() is harmless and unloads nothing, for its threads may be at work.
  *              Handles from before it are good after it.
  *   Time       Durations and instants are int64_t nanoseconds on CLOCK_MONOTONIC. BELAY_FOREVER means never. Sums that
- *              overflow mean never. Rounding is late, not early.
+ *              overflow mean never. Rounding is late, not early. Where a runtime has a virtual clock (section 14), the
+ *              deadlines and timers of its contexts are that clock's, and so is the timeout of belay_wait and
+ *              belay_local_wait; that of belay_wait_any is the first context's. The timeouts of belay_stop_wait,
+ *              belay_timer_stop_wait, belay_group_wait and belay_runtime_free are real time in any case: they wait for
+ *              threads, which take it.
  *   Errors     Functions that return a handle return {0} on failure, and belay_last_status() on that thread says why.
+ *
+ * CONTENTS. Sections 1 to 6 are all that most programs use.
+ *
+ *    1. Types        5. Ask       9. Groups              13. On the wire     17. Helpers: BELAY_SCOPED
+ *    2. Roots        6. Listen   10. Signals             14. Runtimes
+ *    3. Derive       7. Move     11. Foreign parents     15. Measure
+ *    4. End          8. Timers   12. Request data        16. Local contexts
  */
 #ifndef BELAY_H
 #define BELAY_H
