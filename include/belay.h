@@ -309,13 +309,19 @@ void *belay_value(belay_ctx ctx, const belay_key *key);
  * once if the context is done already; BELAY_TIMEOUT if it is still live; BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM at
  * once. A timeout of 0 or less only asks. BELAY_FOREVER on a context that can never end blocks for ever. Uses no
  * thread and no timer but the caller's own sleep. Another thread's close of this context ends the wait; but a value
- * context ends only with its scope, and so does a wait for it. EINTR is handled. */
+ * context ends only with its scope, and so does a wait for it. EINTR is handled.
+ *
+ * Under a virtual clock `timeout` is that clock's, and nothing but belay_runtime_poll moves it: the wait ends when
+ * another thread polls so far, or ends the context. So the thread that polls must not wait between two polls: it would
+ * be for ever, unless another one ends the context. Inside a poll of that clock, in a callback that it runs, the answer
+ * is BELAY_EDEADLK at once, unless the context is done or the timeout 0 or less. */
 belay_status belay_wait(belay_ctx ctx, belay_duration timeout);
 
 /* The same for the first of `n` contexts to be done; *index, if not NULL, says which (the lowest of those that are
  * done when it looks). On BELAY_TIMEOUT *index is not written. A handle that is stale or none reads as done: its
  * status is returned, with its index. n == 0 or ctxs == NULL is BELAY_EINVAL. Costs a registration for each context.
- * */
+ * With virtual clocks as belay_wait; `timeout` is measured by the clock of ctxs[0], and BELAY_EDEADLK is the answer
+ * inside a poll that moves the clock of any of them. */
 belay_status belay_wait_any(const belay_ctx *ctxs, size_t n, belay_duration timeout, size_t *index);
 
 /* A descriptor for poll, epoll or select that becomes readable when the context is done, and stays so. Made when first
@@ -348,7 +354,7 @@ belay_status belay_stop(belay_reg reg);
 /* The same, and if the callback is running waits until it has returned: then BELAY_STOP_GONE, and all that it wrote
  * is visible. Waits for this one callback only. Called from inside that very callback it answers BELAY_STOP_RUNNING
  * at once. If waiting could never end, because callbacks wait for each other in a ring, BELAY_EDEADLK at once.
- * BELAY_TIMEOUT when `timeout` passed first; a timeout of 0 or less only asks. */
+ * BELAY_TIMEOUT when `timeout` passed first, in real time under a virtual clock too; 0 or less only asks. */
 belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -408,7 +414,7 @@ belay_status belay_timer_stop(belay_timer timer);
 
 /* The same, and if fn is running waits until it has returned, as belay_stop_wait does for a callback: then
  * BELAY_STOP_GONE, and nothing uses `arg` any more. BELAY_STOP_RUNNING at once from inside fn, BELAY_EDEADLK at once
- * where callbacks wait for each other in a ring, BELAY_TIMEOUT when `timeout` passed first. */
+ * where callbacks wait for each other in a ring, BELAY_TIMEOUT when `timeout` passed first (real time). */
 belay_status belay_timer_stop_wait(belay_timer timer, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -456,9 +462,10 @@ belay_group belay_group_new(belay_ctx parent, int32_t limit, belay_ctx *ctx);
  *
  * Blocks while `limit` tasks run. But called from inside a task of this group when the limit is reached, it does not
  * wait: it runs fn itself, in the caller's place, and returns after it. So the limit holds, and tasks that start tasks
- * do not wait for each other, however deep. With limit 0 BELAY_EDEADLK at once. A call that blocks returns BELAY_ESTALE
- * when the group is freed; the end of the context does not cut it short (a task's return does, and tasks should stop).
- * Two groups whose tasks start tasks in each other can block for ever, if both are full: that is not found out.
+ * do not wait for each other, however deep. With limit 0 BELAY_EDEADLK at once; and where it would have to wait inside
+ * a poll of the manual runtime that its tasks run in. A call that blocks returns BELAY_ESTALE when the group is freed;
+ * the end of the context does not cut it short (a task's return does, and tasks should stop). Two groups whose tasks
+ * start tasks in each other can block for ever, if both are full: that is not found out.
  *
  * BELAY_EINVAL (also a NULL fn), BELAY_ESTALE, BELAY_ENOMEM, BELAY_EFORK. Writes before the call are visible in fn.
  * fn must return: not by longjmp or pthread_exit. */
@@ -485,11 +492,12 @@ belay_status belay_group_fail(belay_group group, int64_t code, const char *messa
 
 /* Waits until no task runs or is queued; then ends the group's context, whatever came of them. BELAY_OK if all tasks so
  * far returned 0; else BELAY_EFAILED, and *error, if not NULL, is the first error, or for echoes alone the cause with
- * which the context ended. All that the tasks wrote is visible. BELAY_TIMEOUT when `timeout` passed first (0 or less
- * only asks): then nothing is ended. BELAY_EDEADLK at once if it would be for ever: from inside one of the group's own
- * tasks, or where tasks, callbacks and groups wait for each other in a ring (of up to 256). Any number of threads may
- * wait, also again. BELAY_EINVAL, BELAY_ESTALE. If the group is freed meanwhile the wait goes on to its end. Tasks may
- * be started after a wait; they find the context ended. */
+ * which the context ended. All that the tasks wrote is visible. BELAY_TIMEOUT when `timeout` passed first (in real
+ * time; 0 or less only asks): then nothing is ended. BELAY_EDEADLK at once if it would be for ever: from inside one of
+ * the group's own tasks, inside a poll of the manual runtime that they run in, or where tasks, callbacks and groups
+ * wait for each other in a ring (of up to 256). Any number of threads may wait, also again. BELAY_EINVAL, BELAY_ESTALE.
+ * If the group is freed meanwhile the wait goes on to its end. Tasks may be started after a wait; they find the context
+ * ended. */
 belay_status belay_group_wait(belay_group group, belay_duration timeout, belay_cause *error);
 
 /* Gives the group up: its handle is stale at once, its context is ended. Never blocks: tasks that run finish, those
@@ -814,15 +822,15 @@ belay_ctx belay_runtime_background(belay_runtime runtime);
 
 /* Frees a runtime, in this order: every context under its root ends (cancelled, "the runtime was freed") and no new one
  * can be made under the root; callbacks on those ends are handed out; timers that are pending run at once, each one
- * more time, so that what hangs on their arguments is not lost; then the call waits, at most `timeout`, until all
- * callbacks have returned, and for the runtime's threads to leave. Then the handle is stale: BELAY_OK. In a manual
- * runtime the callbacks run inside this call. It does not wait for inline callbacks (belay_on_done) that run on threads
- * of yours. BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing new, and you call again to go on
- * waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE, BELAY_EINVAL (a handle that is
- * none). Contexts remain yours to close; they read as done. What is under a belay_without_cancel context stays live,
- * and can be asked and cancelled, but no timer or deadline is pushed to its listeners any more; its later callbacks run
- * on the default runtime, and timers cannot be added (BELAY_ESTALE). A virtual clock stands still for ever: there a
- * wait with a timeout is BELAY_TIMEOUT at once. */
+ * more time, so that what hangs on their arguments is not lost; then the call waits, at most `timeout` of real time,
+ * until all callbacks have returned, and for the runtime's threads to leave. Then the handle is stale: BELAY_OK. In a
+ * manual runtime the callbacks run inside this call. It does not wait for inline callbacks (belay_on_done) that run on
+ * threads of yours. BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing new, and you call again to
+ * go on waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE, BELAY_EINVAL (a handle
+ * that is none). Contexts remain yours to close; they read as done. What is under a belay_without_cancel context stays
+ * live, and can be asked and cancelled, but no timer or deadline is pushed to its listeners any more; its later
+ * callbacks run on the default runtime, and timers cannot be added (BELAY_ESTALE). A virtual clock stands still for
+ * ever: there a wait with a timeout is BELAY_TIMEOUT at once. */
 belay_status belay_runtime_free(belay_runtime runtime, belay_duration timeout);
 
 /* Makes Belay usable again in the child of a fork, for the only thread there is: call it before you start others. Every
@@ -1038,11 +1046,11 @@ belay_status belay_audit_write(int fd);
  *     (void)belay_local_close(&item);
  *
  * THE MEMORY IS YOURS, and this is the one thing in this header whose misuse is not always caught. Between open and
- * close it must stay where it is and what it is, and no other thread may be in a call on it, or make one, once it
- * is gone or used for something else: that is undefined behaviour, as for any variable. (One call may still be on its way
- * out: belay_local_close waits for cancels that have begun.) So a function that gives the address of its local to others
- * takes it back from all of them before it closes and returns. Where you cannot see to that, use belay_lite, whose
- * handles cannot dangle.
+ * close it must stay where it is and what it is, and no other thread may be in a call on it, or make one, once it is
+ * gone or used for something else: that is undefined behaviour, as for any variable. (One call may still be on its way
+ * out: belay_local_close waits for cancels that have begun.) So a function that gives the address of its local to
+ * others takes it back from all of them before it closes and returns. Where you cannot see to that, use belay_lite,
+ * whose handles cannot dangle.
  *
  * It cannot be copied by assignment: the copy is none. Memory that holds no open local context reads as done: with
  * BELAY_EINVAL where it is zeroes, a copy or, as a rule, anything else; with BELAY_ESTALE after the close; with what
@@ -1050,8 +1058,8 @@ belay_status belay_audit_write(int fd);
  * BELAY_EFORK; after belay_runtime_restart those of before are BELAY_ESTALE.
  *
  * There is no handle, so nothing can be derived from one or registered on it. It is in no count, profile or tree, and
- * does not count against a limit of memory or of its parent's runtime. While it is open any thread may ask, cancel
- * and wait, any number at a time; open and close are for one thread, with nobody else in a call. As everywhere, the first
+ * does not count against a limit of memory or of its parent's runtime. While it is open any thread may ask, cancel and
+ * wait, any number at a time; open and close are for one thread, with nobody else in a call. As everywhere, the first
  * end wins, and decides for all. None of these functions is async-signal-safe; none blocks but belay_local_wait.
  * ------------------------------------------------------------------------------------------------------------- */
 
@@ -1083,8 +1091,8 @@ belay_duration belay_local_remaining(const belay_local *local);
 
 /* As belay_wait: blocks until it is done or `timeout` has passed (BELAY_TIMEOUT; 0 or less only asks). Ended by its
  * parent's end, its deadline, and by belay_local_cancel on another thread; not by belay_local_close, which must not be
- * called meanwhile. Under a parent with a virtual clock both times are that clock's, and BELAY_EDEADLK is the answer on the
- * thread that moves it. BELAY_ENOMEM at once if there is no memory to listen to the parent. */
+ * called meanwhile. Under a parent with a virtual clock both times are that clock's, and BELAY_EDEADLK is the answer
+ * inside a poll of it: see belay_wait. BELAY_ENOMEM at once if there is no memory to listen to the parent. */
 belay_status belay_local_wait(belay_local *local, belay_duration timeout);
 
 /* As belay_cancel: ends it, with BELAY_CANCELED, if it is live; the parent is not affected. When any call of this
@@ -1094,9 +1102,9 @@ belay_status belay_local_cancel(belay_local *local);
 /* The same with a cause, as belay_cancel_cause. BELAY_ENOMEM: it ended without the cause. */
 belay_status belay_local_cancel_cause(belay_local *local, int64_t code, const char *message);
 
-/* Gives it up: it reads as BELAY_ESTALE from then on, and the memory is yours for anything else. To forget this is a leak
- * of 64 bytes where it was cancelled with a cause, or was asked after its parent had been, and of nothing otherwise.
- * BELAY_OK; BELAY_ESTALE for a second close; the status of what is none. */
+/* Gives it up: it reads as BELAY_ESTALE from then on, and the memory is yours for anything else. To forget this is a
+ * leak of 64 bytes where it was cancelled with a cause, or was asked after its parent had been, and of nothing
+ * otherwise. BELAY_OK; BELAY_ESTALE for a second close; the status of what is none. */
 belay_status belay_local_close(belay_local *local);
 
 /* ---------------------------------------------------------------------------------------------------------------
