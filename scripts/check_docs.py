@@ -14,6 +14,7 @@ COMPILER = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "
 COMPILER += ["-Iinclude", "-Icexamples", "-IBenchmarks/harness", "-IBenchmarks/levers", "-fsyntax-only", "-xc"]
 WRAPPED = """\
 #include <belay.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
