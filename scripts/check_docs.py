@@ -56,7 +56,7 @@ def quoted(reference: str) -> tuple[str | None, str]:
         return None, f"there is no {path}"
     text = file.read_text()
     if not names:
-        return text, ""
+        return re.sub(r"\A// SPDX-.*\n", "", text), ""
     parts = []
     for name in names.split(","):
         part = definition(text, name)
