@@ -77,7 +77,7 @@ APART static void ended_long_before_closed(void) {
 
 APART static void only_to_be_asked(belay_ctx parent) {
     for (int i = 0; i < 12000; i++) {
-        belay_ctx ctx = belay_with_timeout(parent, BELAY_MS(100 + i % 7));
+        belay_ctx ctx = belay_with_timeout(parent, BELAY_SEC(100 + i % 7));
         if (belay_is_done(ctx)) abort();
         belay_close(ctx);
     }
