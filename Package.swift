@@ -50,6 +50,7 @@ let package = Package(
         ),
         .testTarget(name: "BelayCoreTests", dependencies: ["BelayCore", "CBelay"]),
         .testTarget(name: "BelayTests", dependencies: ["Belay"]),
+        .executableTarget(name: "hello", dependencies: ["Belay"], path: "Examples/hello"),
         .executableTarget(name: "story", dependencies: ["Belay"], path: "Examples/story"),
         .executableTarget(name: "virtual-clock", dependencies: ["Belay"], path: "Examples/virtual-clock"),
     ],

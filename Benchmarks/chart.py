@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws results.json as an SVG: for each of the bill's cases, how many times as long (or as much) each rival takes.
+"""Draws results.json as an SVG: for each case in SHOWN, how many times as long (or as much) each rival takes.
 
     python3 Benchmarks/chart.py build/bench/results.json build/bench/chart.svg
 """
@@ -10,13 +10,17 @@ import math
 import pathlib
 import sys
 
+from report import times
+
 # What a reader asks first; cases that were not measured are left out.
 SHOWN = (
     ("derive.cancel", "derive, cancel, close"),
     ("derive.timeout", "derive with a timeout, close"),
     ("threads.cancel.2", "derive from two threads"),
     ("ask.is_done.live", "is it done? (live)"),
+    ("ask.is_done.timeout", "is it done, with a timeout"),
     ("ask.err.done", "its error (ended)"),
+    ("ask.err.nested.8", "its error, 8 deep"),
     ("value.hit.32", "a value 32 levels up"),
     ("value.miss.32", "a value that is not there"),
     ("listen.after_func", "register a callback, stop it"),
@@ -29,6 +33,8 @@ SHOWN = (
 )
 COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 LEFT, WIDTH, BAR, GAP = 250, 760, 12, 10
+TICKS = (0.25, 1, 4, 16, 64)
+TITLE = "Rival's time divided by Belay's (log scale): to the right of 1, Belay is quicker"
 
 
 def main():
@@ -49,12 +55,12 @@ def main():
     rivals = sorted({rival for _, _, bars in rows for rival in bars}, key=lambda r: (r != "go", r))
     colour = {rival: COLOURS[i % len(COLOURS)] for i, rival in enumerate(rivals)}
     values = [value for _, _, bars in rows for value in bars.values()]
-    low, high = math.log10(min(0.5, *values)), math.log10(max(values) * 1.6)
+    low, high = math.log10(min(TICKS[0], *values) / 1.7), math.log10(max(TICKS[-1], *values) * 1.5)
 
     def x(value: float) -> float:
         return LEFT + (math.log10(value) - low) / (high - low) * (WIDTH - LEFT - 20)
 
-    out, y = [], 62
+    out, y = [], 78
     for label, ours, bars in rows:
         middle = y + len(bars) * BAR / 2
         out.append(f'<text x="{LEFT - 12}" y="{middle}" text-anchor="end">{html.escape(label)}</text>')
@@ -64,9 +70,11 @@ def main():
                 continue
             start, end = sorted((x(1), x(bars[rival])))
             size = f'width="{max(end - start, 1):.1f}" height="{BAR - 2}"'
+            # Beside the bar's far end.
+            place = f'x="{start - 4:.1f}" text-anchor="end"' if bars[rival] < 1 else f'x="{end + 4:.1f}"'
             out.append(
                 f'<rect x="{start:.1f}" y="{y}" {size} fill="{colour[rival]}"/>'
-                f'<text x="{end + 4:.1f}" y="{y + BAR - 3}" class="small">{bars[rival]:.3g}×</text>'
+                f'<text {place} y="{y + BAR - 3}" class="small">{times(bars[rival])}</text>'
             )
             y += BAR
         y += GAP + (BAR if len(bars) == 1 else 0)
@@ -77,14 +85,20 @@ def main():
             f'<text x="{at + 14}" y="43" class="small">{html.escape(rival)}</text>'
         )
         at += 24 + 7 * len(rival)
-    line = f'<line x1="{x(1):.1f}" y1="54" x2="{x(1):.1f}" y2="{y}" stroke="currentColor" stroke-width="1"/>'
-    foot = html.escape(f"{data['machine']['processor']}, {data['date'][:10]}, setting “{data['setting']}”; logarithmic")
+    axis = [
+        f'<line x1="{x(tick):.1f}" y1="66" x2="{x(tick):.1f}" y2="{y}" stroke="currentColor" '
+        f'stroke-opacity="{1 if tick == 1 else 0.2}"/>'
+        f'<text x="{x(tick):.1f}" y="62" text-anchor="middle" class="small">{tick:g}×</text>'
+        for tick in TICKS
+    ]
+    foot = html.escape(f"{data['machine']['processor']}, {data['date'][:10]}, setting “{data['setting']}”")
     pathlib.Path(sys.argv[2]).write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 26}" role="img">\n'
         "<style>svg{color:#1f2937}text{font:13px system-ui,sans-serif;fill:currentColor}.small{font-size:10px}"
         "@media(prefers-color-scheme:dark){svg{color:#e5e7eb}}</style>\n"
-        f'<text x="{LEFT}" y="20">Times what Belay takes: right of the line, Belay takes less</text>\n'
-        + "\n".join([*legend, line, *out])
+        f"<title>{html.escape(TITLE)}</title>\n"
+        f'<text x="{LEFT - 12}" y="20">{html.escape(TITLE)}</text>\n'
+        + "\n".join([*legend, *axis, *out])
         + f'\n<text x="{LEFT}" y="{y + 16}" class="small">{foot}</text>\n</svg>\n'
     )
 

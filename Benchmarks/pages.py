@@ -10,15 +10,14 @@ import re
 import sys
 
 from chart import SHOWN
-from report import OURS, figure
+from report import FLOORS, OURS, figure, times
 
 # The rival that the README's table is about, and the cases that say least to somebody who is new.
 GO = "go"
 NOT_IN_README = ("threads.cancel.2", "value.miss.32", "timer.random.1000000")
-
-
-def times(ratio: float) -> str:
-    return figure(ratio) + "×"
+# Where something is made: what it takes of the allocator.
+MAKING = ("derive.cancel", "derive.timeout", "derive.value", "derive.merge", "listen.after_func", "group.1000")
+MAKING += ("timer.churn.1000000", "request")
 
 
 def with_unit(one: dict, unit: str) -> str:
@@ -38,14 +37,33 @@ def in_brief(results: dict) -> list[str]:
     return rows
 
 
-def goals(data: dict) -> list[str]:
-    rows = ["| | by | measured | goal | |", "|---|---|---:|---:|---|"]
+def beside(goal: dict, units: dict) -> str:
+    """What Belay's number stands beside: a rival, Belay itself, the machine, or a number."""
+    rival, _, _ = goal["of"].partition(":")
+    if rival in FLOORS:
+        return "the machine"
+    return f"{rival} {units[goal['case']]}" if rival[0].isdigit() else rival.capitalize()
+
+
+def goals(data: dict, results: dict) -> list[str]:
+    units = {case: result["unit"] for case, result in results.items()}
+    rows = ["| | beside | measured | goal | |", "|---|---|---:|---:|---|"]
     for goal in data["goals"]:
-        by = goal["of"].split(":")[0]
         mark = "✓" if goal["ratio"] >= goal["goal"] else "not met"
         rows.append(
-            f"| {goal['what']} | {by} | {times(goal['ratio'])} | ≥ {times(goal['goal'])} | {mark} |"
+            f"| {goal['what']} | {beside(goal, units)} | {times(goal['ratio'])} | ≥ {goal['goal']:g}× | {mark} |"
         )
+    return rows
+
+
+def allocations(results: dict) -> list[str]:
+    rows = ["| | Go: calls | bytes | Belay: calls | bytes |", "|---|---:|---:|---:|---:|"]
+    for case in MAKING:
+        rivals = results.get(case, {}).get("rivals", {})
+        if "allocs" not in rivals.get(GO, {}) or "allocs" not in rivals.get(OURS, {}):
+            continue
+        cells = [f"{rivals[one][what]:,.0f}" for one in (GO, OURS) for what in ("allocs", "bytes")]
+        rows.append(f"| {results[case]['what']} | " + " | ".join(cells) + " |")
     return rows
 
 
@@ -78,7 +96,8 @@ def main():
     note = f"`scripts/bench{setting}`, {data['date'][:10]}, {data['machine']['processor']}, "
     note += f"{data['machine']['processors']} processors{remark}."
     fill("README.md", "in brief", in_brief(results), note)
-    fill("docs/the-bill.md", "goals", goals(data), note)
+    fill("docs/the-bill.md", "goals", goals(data, results), note)
+    fill("docs/the-bill.md", "allocations", allocations(results), note)
     fill("docs/the-bill.md", "everything", everything(data), note)
 
 

@@ -24,6 +24,12 @@ def figure(number: float) -> str:
     return f"{number:.3g}" if number >= 1 or number == 0 else f"{number:.2f}"
 
 
+def times(ratio: float) -> str:
+    """A ratio for a table: two digits that count, for more of them do not hold on another day."""
+    ratio = float(f"{ratio:.2g}")
+    return (f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}") + "×"
+
+
 @dataclasses.dataclass
 class Result:
     case: Case
@@ -136,10 +142,10 @@ def end(results: list[Result], missing: dict, load: float, processors: int):
     for rival, why in missing.items():
         print(f"\nNot compared with {rival}: {why}")
     total = less + same + len(more)
-    print(f"\n{total} comparisons: Belay takes less in {less}, the same in {same}, more in {len(more)}.", end=" ")
-    print(f"Nine ratios in ten are good to ±{100 * noise:.0f} %")
+    print(f"\n{total} comparisons: Belay takes less in {less}, the same in {same}, more in {len(more)}.")
     if load > processors * 1.25:  # ours is one
         trust = 1 + max(0.5, 2 * noise)
         print(f"The machine was busy (load {load:.1f} on {processors} processors): trust no ratio below {trust:.1f}.")
     else:
         print(f"The machine was quiet (load {load:.1f} on {processors} processors): these numbers may be quoted.")
+        print(f"Nine ratios in ten are good to ±{100 * noise:.0f} %.")

@@ -11,5 +11,5 @@ endif()
 if(BELAY_BUILD_TESTS)
   add_test(NAME belay-budget COMMAND belay-budget --quick --json --requests 100)
   set_tests_properties(belay-budget PROPERTIES LABELS tool TIMEOUT 600
-    PASS_REGULAR_EXPRESSION "\"ns_per_request\": [0-9.]+, \"bytes_per_request\": 128")
+    PASS_REGULAR_EXPRESSION "\"ns_per_request\": [0-9.]+, \"heap_bytes_per_request\": 0.0, \"arena_bytes_per_request\": 128")
 endif()

@@ -49,8 +49,19 @@
  *   Unloading  libbelay.so stays loaded: dlclose() is harmless and unloads nothing, for its threads may be at work.
  *              Handles from before it are good after it.
  *   Time       Durations and instants are int64_t nanoseconds on CLOCK_MONOTONIC. BELAY_FOREVER means never. Sums that
- *              overflow mean never. Rounding is late, not early.
+ *              overflow mean never. Rounding is late, not early. Where a runtime has a virtual clock (section 14), the
+ *              deadlines and timers of its contexts are that clock's, and so is the timeout of belay_wait and
+ *              belay_local_wait; that of belay_wait_any is the first context's. The timeouts of belay_stop_wait,
+ *              belay_timer_stop_wait, belay_group_wait and belay_runtime_free are real time in any case: they wait for
+ *              threads, which take it.
  *   Errors     Functions that return a handle return {0} on failure, and belay_last_status() on that thread says why.
+ *
+ * CONTENTS. Sections 1 to 6 are all that most programs use.
+ *
+ *    1. Types        5. Ask       9. Groups              13. On the wire     17. Helpers: BELAY_SCOPED
+ *    2. Roots        6. Listen   10. Signals             14. Runtimes
+ *    3. Derive       7. Move     11. Foreign parents     15. Measure
+ *    4. End          8. Timers   12. Request data        16. Local contexts
  */
 #ifndef BELAY_H
 #define BELAY_H
@@ -103,7 +114,8 @@ typedef struct belay_key { const char *name; } belay_key;
  * `message` is NUL-terminated; a longer text is cut at 55 bytes, between UTF-8 characters. */
 typedef struct belay_cause { int64_t code; char message[56]; } belay_cause;
 
-/* What calls answer. belay_status_string() has a sentence for each. */
+/* What calls answer. belay_status_string() has a sentence for each. A function's comment names those that it can
+ * answer; what is said here holds for all. */
 typedef enum belay_status {
     BELAY_OK = 0,                 /* done as asked; of a context: still live */
     BELAY_CANCELED = 1,           /* the context was cancelled, or closed, or its parent was */
@@ -112,15 +124,19 @@ typedef enum belay_status {
     BELAY_STOP_PREVENTED = 4,     /* stopped before it began: the callback will never run */
     BELAY_STOP_RUNNING = 5,       /* the callback is running now */
     BELAY_STOP_GONE = 6,          /* the callback has run, or was stopped before, or never was */
-    BELAY_EINVAL = 16,            /* an argument is none: {0}, NULL, a forged handle, the wrong kind of handle */
-    BELAY_ESTALE = 17,            /* the handle's context has been closed */
+    BELAY_EINVAL = 16,            /* an argument is none: {0}, NULL, a forged handle or one of another kind, a value
+                                   * outside what the function takes, a struct whose .size was not set */
+    BELAY_ESTALE = 17,            /* what the handle named has been closed or freed */
     BELAY_ENOMEM = 18,            /* no memory, or the limit set with belay_memory_limit is reached */
     BELAY_ELEAF = 19,             /* a lite context cannot be derived from or listened to */
     BELAY_EFORK = 20,             /* this is the child of a fork */
-    BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root */
-    BELAY_EDEADLK = 22,           /* waiting would be for ever: callbacks or tasks wait for each other */
+    BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root. Cancel the one
+                                   * it was derived from, or derive one with belay_with_cancel and use that */
+    BELAY_EDEADLK = 22,           /* waiting would be for ever: the caller is, or waits for, what is waited for (a
+                                   * callback or task of its own, a ring of them, the poll that it is inside of) */
     BELAY_ESYSTEM = 23,           /* a system call failed; errno says which way */
-    BELAY_EBUSY = 24,             /* others have a hold on it: children, owners, callbacks, tasks, a descriptor */
+    BELAY_EBUSY = 24,             /* others have a hold on it (children, owners, callbacks, tasks, a descriptor, a poll
+                                   * that is under way), or its limit is reached (a group's) */
     BELAY_EFAILED = 25            /* a task of the group failed */
 } belay_status;
 
@@ -208,14 +224,14 @@ belay_ctx belay_without_cancel(belay_ctx parent);
 belay_ctx belay_merge(const belay_ctx *parents, size_t n);
 
 /* A leaf for hot paths: a context that is only asked, waited for, cancelled and closed, at most `timeout` from now
- * (BELAY_FOREVER: no deadline of its own; no clock is read). It joins no list, takes no lock and keeps no reference
- * on its parent, so it costs less than any other and nothing is shared with other threads. Deriving from it or
- * registering on it (belay_after_func, belay_on_done, belay_done_fd, belay_wait_any) is BELAY_ELEAF. It has no
- * values. It ends with its parent: a parent that is closed reads as cancelled. With the parent closed its cause
- * cannot be known any more; a lite context that was asked before keeps it. Where its own deadline passed and its
- * parent was cancelled before anyone asked, and the parent had no other children, the parent's end is what it
- * reports. {0} and the last status as for every derivation. Cheaper still, with its memory on your stack:
- * section 16. */
+ * (BELAY_FOREVER: no deadline of its own; no clock is read). It joins no list, takes no lock and keeps no reference on
+ * its parent, so nothing is shared with other threads: it saves time where several of them derive under one parent. A
+ * thread that has its parent for itself saves little or nothing by it. Deriving from it or registering on it
+ * (belay_after_func, belay_on_done, belay_done_fd, belay_wait_any) is BELAY_ELEAF. It has no values. It ends with its
+ * parent: a parent that is closed reads as cancelled. With the parent closed its cause cannot be known any more; a lite
+ * context that was asked before keeps it. Where its own deadline passed and its parent was cancelled before anyone
+ * asked, and the parent had no other children, the parent's end is what it reports. {0} and the last status as for
+ * every derivation. Cheaper still, with its memory on your stack: section 16. */
 belay_ctx belay_lite(belay_ctx parent, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -293,13 +309,19 @@ void *belay_value(belay_ctx ctx, const belay_key *key);
  * once if the context is done already; BELAY_TIMEOUT if it is still live; BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM at
  * once. A timeout of 0 or less only asks. BELAY_FOREVER on a context that can never end blocks for ever. Uses no
  * thread and no timer but the caller's own sleep. Another thread's close of this context ends the wait; but a value
- * context ends only with its scope, and so does a wait for it. EINTR is handled. */
+ * context ends only with its scope, and so does a wait for it. EINTR is handled.
+ *
+ * Under a virtual clock `timeout` is that clock's, and nothing but belay_runtime_poll moves it: the wait ends when
+ * another thread polls so far, or ends the context. So the thread that polls must not wait between two polls: it would
+ * be for ever, unless another one ends the context. Inside a poll of that clock, in a callback that it runs, the answer
+ * is BELAY_EDEADLK at once, unless the context is done or the timeout 0 or less. */
 belay_status belay_wait(belay_ctx ctx, belay_duration timeout);
 
 /* The same for the first of `n` contexts to be done; *index, if not NULL, says which (the lowest of those that are
  * done when it looks). On BELAY_TIMEOUT *index is not written. A handle that is stale or none reads as done: its
  * status is returned, with its index. n == 0 or ctxs == NULL is BELAY_EINVAL. Costs a registration for each context.
- * */
+ * With virtual clocks as belay_wait; `timeout` is measured by the clock of ctxs[0], and BELAY_EDEADLK is the answer
+ * inside a poll that moves the clock of any of them. */
 belay_status belay_wait_any(const belay_ctx *ctxs, size_t n, belay_duration timeout, size_t *index);
 
 /* A descriptor for poll, epoll or select that becomes readable when the context is done, and stays so. Made when first
@@ -332,7 +354,7 @@ belay_status belay_stop(belay_reg reg);
 /* The same, and if the callback is running waits until it has returned: then BELAY_STOP_GONE, and all that it wrote
  * is visible. Waits for this one callback only. Called from inside that very callback it answers BELAY_STOP_RUNNING
  * at once. If waiting could never end, because callbacks wait for each other in a ring, BELAY_EDEADLK at once.
- * BELAY_TIMEOUT when `timeout` passed first; a timeout of 0 or less only asks. */
+ * BELAY_TIMEOUT when `timeout` passed first, in real time under a virtual clock too; 0 or less only asks. */
 belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -392,7 +414,7 @@ belay_status belay_timer_stop(belay_timer timer);
 
 /* The same, and if fn is running waits until it has returned, as belay_stop_wait does for a callback: then
  * BELAY_STOP_GONE, and nothing uses `arg` any more. BELAY_STOP_RUNNING at once from inside fn, BELAY_EDEADLK at once
- * where callbacks wait for each other in a ring, BELAY_TIMEOUT when `timeout` passed first. */
+ * where callbacks wait for each other in a ring, BELAY_TIMEOUT when `timeout` passed first (real time). */
 belay_status belay_timer_stop_wait(belay_timer timer, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -420,6 +442,10 @@ belay_status belay_timer_stop_wait(belay_timer timer, belay_duration timeout);
  * belay_group_set_limit opens later). *ctx, if not NULL, becomes the group's context, the one that the tasks get: it
  * is the group's own; use it until belay_group_free, cancel it if you like, but do not close it. Under a parent that is
  * done the group is made, and its context is done.
+ * (A close of *ctx all the same does no damage, and leaks nothing. It ends the context for good: tasks that run see it
+ * end, later ones get a stale handle, which reads as done and of which nothing can be derived; BELAY_ESTALE that they
+ * return is an error and no echo. The group goes on without: its tasks run, errors are kept, and it is still to be
+ * freed.)
  *
  * Returns the group, for belay_group_free; or {0} (and *ctx is {0}), with belay_last_status(): BELAY_EINVAL for the
  * parent or a limit below BELAY_UNLIMITED, BELAY_ESTALE, BELAY_ELEAF, BELAY_ENOMEM, BELAY_EFORK. Starts no thread. */
@@ -429,11 +455,17 @@ belay_group belay_group_new(belay_ctx parent, int32_t limit, belay_ctx *ctx);
  * this answers BELAY_OK fn runs exactly once, also when the context has ended by then, so that nothing that hangs on
  * `arg` is lost: fn asks. With any other answer it never runs, and `arg` is yours.
  *
+ * A code other than 0 ends the group's context, for all tasks. So does a status of Belay's that fn returns: the
+ * deadline of a context that fn derived for itself is an error like any other, and no echo (see belay_group_fail)
+ * unless the group's own context has ended too. Where that deadline is no failure, return 0. All that the wait knows of
+ * a code is "a task returned CODE"; belay_group_fail gives it a text.
+ *
  * Blocks while `limit` tasks run. But called from inside a task of this group when the limit is reached, it does not
  * wait: it runs fn itself, in the caller's place, and returns after it. So the limit holds, and tasks that start tasks
- * do not wait for each other, however deep. With limit 0 BELAY_EDEADLK at once. A call that blocks returns BELAY_ESTALE
- * when the group is freed; the end of the context does not cut it short (a task's return does, and tasks should stop).
- * Two groups whose tasks start tasks in each other can block for ever, if both are full: that is not found out.
+ * do not wait for each other, however deep. With limit 0 BELAY_EDEADLK at once; and where it would have to wait inside
+ * a poll of the manual runtime that its tasks run in. A call that blocks returns BELAY_ESTALE when the group is freed;
+ * the end of the context does not cut it short (a task's return does, and tasks should stop). Two groups whose tasks
+ * start tasks in each other can block for ever, if both are full: that is not found out.
  *
  * BELAY_EINVAL (also a NULL fn), BELAY_ESTALE, BELAY_ENOMEM, BELAY_EFORK. Writes before the call are visible in fn.
  * fn must return: not by longjmp or pthread_exit. */
@@ -447,10 +479,11 @@ belay_status belay_group_try_go(belay_group group, int64_t (*fn)(belay_ctx ctx, 
 belay_status belay_group_set_limit(belay_group group, int32_t limit);
 
 /* Gives the group an error, as if a task had returned `code`, with a text (copied, cut at 55 bytes; NULL: "a task
- * returned CODE"). For a task that has more to say than a number, before it returns; or for anybody else. Of several
- * errors the first is kept. When any call of this returns, the group's context has ended; with this error as its cause,
- * if it is the first and nothing else ended the context before. A code of 0 is BELAY_EINVAL; BELAY_ESTALE once the
- * group is freed. BELAY_OK also for an error that came second.
+ * returned CODE", with the status's text behind BELAY_CANCELED and BELAY_DEADLINE_EXCEEDED). For a task that has more
+ * to say than a number, before it returns; or for anybody else. Of several errors the first is kept. When any call of
+ * this returns, the group's context has ended; with this error as its cause, if it is the first and nothing else
+ * ended the context before. A code of 0 is BELAY_EINVAL; BELAY_ESTALE once the group is freed. BELAY_OK also for an
+ * error that came second.
  *
  * Only BELAY_CANCELED and BELAY_DEADLINE_EXCEEDED, given or returned when the group's context has ended already, are no
  * errors but an echo of that end: they count as long as there is no error, and never hide one, be it earlier or later.
@@ -459,11 +492,12 @@ belay_status belay_group_fail(belay_group group, int64_t code, const char *messa
 
 /* Waits until no task runs or is queued; then ends the group's context, whatever came of them. BELAY_OK if all tasks so
  * far returned 0; else BELAY_EFAILED, and *error, if not NULL, is the first error, or for echoes alone the cause with
- * which the context ended. All that the tasks wrote is visible. BELAY_TIMEOUT when `timeout` passed first (0 or less
- * only asks): then nothing is ended. BELAY_EDEADLK at once if it would be for ever: from inside one of the group's own
- * tasks, or where tasks, callbacks and groups wait for each other in a ring (of up to 256). Any number of threads may
- * wait, also again. BELAY_EINVAL, BELAY_ESTALE. If the group is freed meanwhile the wait goes on to its end. Tasks may
- * be started after a wait; they find the context ended. */
+ * which the context ended. All that the tasks wrote is visible. BELAY_TIMEOUT when `timeout` passed first (in real
+ * time; 0 or less only asks): then nothing is ended. BELAY_EDEADLK at once if it would be for ever: from inside one of
+ * the group's own tasks, inside a poll of the manual runtime that they run in, or where tasks, callbacks and groups
+ * wait for each other in a ring (of up to 256). Any number of threads may wait, also again. BELAY_EINVAL, BELAY_ESTALE.
+ * If the group is freed meanwhile the wait goes on to its end. Tasks may be started after a wait; they find the context
+ * ended. */
 belay_status belay_group_wait(belay_group group, belay_duration timeout, belay_cause *error);
 
 /* Gives the group up: its handle is stale at once, its context is ended. Never blocks: tasks that run finish, those
@@ -515,9 +549,10 @@ int belay_signal_of(belay_ctx ctx);
  * is watched, or one poll runs; and no thread waits for it.
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* What the source can do; every function may be NULL, but one of inner, after_func, done_fd, err must not. Set `size`
- * to sizeof(belay_custom_ops). Declare it `static const`: it is not copied, and must outlive every wrapper. All are
- * called with no lock held and may call anything in this header; `self` is what belay_custom was given. */
+/* What the source can do; every function may be NULL, but one of inner, after_func, done_fd, err must not. ALWAYS SET
+ * .size, to sizeof(belay_custom_ops): with 0 there belay_custom answers BELAY_EINVAL. Declare it `static const`: it is
+ * not copied, and must outlive every wrapper. All are called with no lock held and may call anything in this header;
+ * `self` is what belay_custom was given. */
 typedef struct belay_custom_ops {
     size_t size;
     /* A context of Belay's that the source has inside; called once, at the start. The wrapper is its child. Where
@@ -584,7 +619,8 @@ typedef struct belay_pool { uint64_t bits; } belay_pool;
  * and two copies. For tests. */
 #define BELAY_POOL_CHECKED 1u
 
-/* What a pool is to be like. Set what you need by name, the rest to zero:
+/* What a pool is to be like. ALWAYS SET .size (with 0 there belay_pool_new answers BELAY_EINVAL), and what you need
+ * by name; the rest is zero:
  *     belay_pool_desc desc = {.size = sizeof desc, .item_size = sizeof(struct request)}; */
 typedef struct belay_pool_desc {
     size_t size;                            /* sizeof(belay_pool_desc), so that later versions can add to it */
@@ -752,14 +788,15 @@ typedef struct belay_executor {
 /* Gives callbacks of the default runtime to your executor from now on; NULL gives them to the built-in pool again. The
  * struct is copied; `self` must stay valid for as long as callbacks may be submitted. Tasks that are queued already
  * stay where they are. The pool starts no thread before it has work, starts another when work waits while its threads
- * are busy or blocked (so callbacks that wait for other callbacks make progress; up to 1024), and its threads end when
- * idle. BELAY_OK; BELAY_EINVAL for a NULL submit. */
+ * are busy or blocked (so callbacks that wait for other callbacks make progress; up to 1024), and a thread that had
+ * nothing to do for 5 s ends. BELAY_OK; BELAY_EINVAL for a NULL submit. */
 belay_status belay_set_executor(const belay_executor *executor);
 
 /* A runtime. {0} is no runtime; like a context's, the handle cannot dangle. */
 typedef struct belay_runtime { uint64_t bits; } belay_runtime;
 
-/* What a runtime is to be. Set `size` to sizeof(belay_runtime_options) and the rest to zero where the default will do:
+/* What a runtime is to be. ALWAYS SET .size (with 0 there belay_runtime_new answers BELAY_EINVAL); what is zero is as
+ * by default:
  *     belay_runtime_options options = {.size = sizeof options, .virtual_clock = true}; */
 typedef struct belay_runtime_options {
     size_t size;
@@ -785,15 +822,15 @@ belay_ctx belay_runtime_background(belay_runtime runtime);
 
 /* Frees a runtime, in this order: every context under its root ends (cancelled, "the runtime was freed") and no new one
  * can be made under the root; callbacks on those ends are handed out; timers that are pending run at once, each one
- * more time, so that what hangs on their arguments is not lost; then the call waits, at most `timeout`, until all
- * callbacks have returned, and for the runtime's threads to leave. Then the handle is stale: BELAY_OK. In a manual
- * runtime the callbacks run inside this call. It does not wait for inline callbacks (belay_on_done) that run on threads
- * of yours. BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing new, and you call again to go on
- * waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE, BELAY_EINVAL (a handle that is
- * none). Contexts remain yours to close; they read as done. What is under a belay_without_cancel context stays live,
- * and can be asked and cancelled, but no timer or deadline is pushed to its listeners any more; its later callbacks run
- * on the default runtime, and timers cannot be added (BELAY_ESTALE). A virtual clock stands still for ever: there a
- * wait with a timeout is BELAY_TIMEOUT at once. */
+ * more time, so that what hangs on their arguments is not lost; then the call waits, at most `timeout` of real time,
+ * until all callbacks have returned, and for the runtime's threads to leave. Then the handle is stale: BELAY_OK. In a
+ * manual runtime the callbacks run inside this call. It does not wait for inline callbacks (belay_on_done) that run on
+ * threads of yours. BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing new, and you call again to
+ * go on waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE, BELAY_EINVAL (a handle
+ * that is none). Contexts remain yours to close; they read as done. What is under a belay_without_cancel context stays
+ * live, and can be asked and cancelled, but no timer or deadline is pushed to its listeners any more; its later
+ * callbacks run on the default runtime, and timers cannot be added (BELAY_ESTALE). A virtual clock stands still for
+ * ever: there a wait with a timeout is BELAY_TIMEOUT at once. */
 belay_status belay_runtime_free(belay_runtime runtime, belay_duration timeout);
 
 /* Makes Belay usable again in the child of a fork, for the only thread there is: call it before you start others. Every
@@ -980,12 +1017,16 @@ belay_status belay_profile_write(belay_profile_kind kind, int fd);
 
 /* Looks for uses of contexts that cost more than they need to or leak, and writes to `fd` what it finds, as text: for
  * each symptom what was seen, in numbers and with the functions that did it; the likely cause; a remedy; and where in
- * docs/audit.md it is explained. Where it finds nothing it says so in one line. The order is always the same.
+ * docs/audit.md it is explained. Where it finds nothing it says so in one line. The order is always the same. Before
+ * the symptoms it says how many contexts are open (roots apart; all that have a handle, with those of groups and
+ * runtimes that are not freed), and which places most of them come from, as far as they were sampled. That is no
+ * symptom: they may be meant to be open.
  *
  * It looks at what is there now, and at what was sampled: switch sampling on at the start (one in 64 will do), or most
  * symptoms stay unseen. With BELAY_AUDIT=1 in the environment sampling is on from the first derivation on (at one in
  * 64, if BELAY_PROFILE_RATE does not say otherwise), and when the process ends by exit() or by returning from main an
- * audit is written to standard error.
+ * audit is written to standard error. A program that derives few contexts is better sampled whole: BELAY_AUDIT=1
+ * BELAY_PROFILE_RATE=1. Where nothing was sampled the audit says so instead of "nothing found".
  *
  * It gives advice, not verdicts: what it takes for waste may be what the program is about. Never changes anything. As
  * for belay_profile_write in all else: what it reads, blocking, memory, threads, and what it answers. It looks at each
@@ -1005,11 +1046,11 @@ belay_status belay_audit_write(int fd);
  *     (void)belay_local_close(&item);
  *
  * THE MEMORY IS YOURS, and this is the one thing in this header whose misuse is not always caught. Between open and
- * close it must stay where it is and what it is, and no other thread may be in a call on it, or make one, once it
- * is gone or used for something else: that is undefined behaviour, as for any variable. (One call may still be on its way
- * out: belay_local_close waits for cancels that have begun.) So a function that gives the address of its local to others
- * takes it back from all of them before it closes and returns. Where you cannot see to that, use belay_lite, whose
- * handles cannot dangle.
+ * close it must stay where it is and what it is, and no other thread may be in a call on it, or make one, once it is
+ * gone or used for something else: that is undefined behaviour, as for any variable. (One call may still be on its way
+ * out: belay_local_close waits for cancels that have begun.) So a function that gives the address of its local to
+ * others takes it back from all of them before it closes and returns. Where you cannot see to that, use belay_lite,
+ * whose handles cannot dangle.
  *
  * It cannot be copied by assignment: the copy is none. Memory that holds no open local context reads as done: with
  * BELAY_EINVAL where it is zeroes, a copy or, as a rule, anything else; with BELAY_ESTALE after the close; with what
@@ -1017,8 +1058,8 @@ belay_status belay_audit_write(int fd);
  * BELAY_EFORK; after belay_runtime_restart those of before are BELAY_ESTALE.
  *
  * There is no handle, so nothing can be derived from one or registered on it. It is in no count, profile or tree, and
- * does not count against a limit of memory or of its parent's runtime. While it is open any thread may ask, cancel
- * and wait, any number at a time; open and close are for one thread, with nobody else in a call. As everywhere, the first
+ * does not count against a limit of memory or of its parent's runtime. While it is open any thread may ask, cancel and
+ * wait, any number at a time; open and close are for one thread, with nobody else in a call. As everywhere, the first
  * end wins, and decides for all. None of these functions is async-signal-safe; none blocks but belay_local_wait.
  * ------------------------------------------------------------------------------------------------------------- */
 
@@ -1050,8 +1091,8 @@ belay_duration belay_local_remaining(const belay_local *local);
 
 /* As belay_wait: blocks until it is done or `timeout` has passed (BELAY_TIMEOUT; 0 or less only asks). Ended by its
  * parent's end, its deadline, and by belay_local_cancel on another thread; not by belay_local_close, which must not be
- * called meanwhile. Under a parent with a virtual clock both times are that clock's, and BELAY_EDEADLK is the answer on the
- * thread that moves it. BELAY_ENOMEM at once if there is no memory to listen to the parent. */
+ * called meanwhile. Under a parent with a virtual clock both times are that clock's, and BELAY_EDEADLK is the answer
+ * inside a poll of it: see belay_wait. BELAY_ENOMEM at once if there is no memory to listen to the parent. */
 belay_status belay_local_wait(belay_local *local, belay_duration timeout);
 
 /* As belay_cancel: ends it, with BELAY_CANCELED, if it is live; the parent is not affected. When any call of this
@@ -1061,9 +1102,9 @@ belay_status belay_local_cancel(belay_local *local);
 /* The same with a cause, as belay_cancel_cause. BELAY_ENOMEM: it ended without the cause. */
 belay_status belay_local_cancel_cause(belay_local *local, int64_t code, const char *message);
 
-/* Gives it up: it reads as BELAY_ESTALE from then on, and the memory is yours for anything else. To forget this is a leak
- * of 64 bytes where it was cancelled with a cause, or was asked after its parent had been, and of nothing otherwise.
- * BELAY_OK; BELAY_ESTALE for a second close; the status of what is none. */
+/* Gives it up: it reads as BELAY_ESTALE from then on, and the memory is yours for anything else. To forget this is a
+ * leak of 64 bytes where it was cancelled with a cause, or was asked after its parent had been, and of nothing
+ * otherwise. BELAY_OK; BELAY_ESTALE for a second close; the status of what is none. */
 belay_status belay_local_close(belay_local *local);
 
 /* ---------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ COMPILER = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "
 COMPILER += ["-Iinclude", "-Icexamples", "-IBenchmarks/harness", "-IBenchmarks/levers", "-fsyntax-only", "-xc"]
 WRAPPED = """\
 #include <belay.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,7 @@ def quoted(reference: str) -> tuple[str | None, str]:
         return None, f"there is no {path}"
     text = file.read_text()
     if not names:
-        return text, ""
+        return re.sub(r"\A// SPDX-.*\n", "", text), ""
     parts = []
     for name in names.split(","):
         part = definition(text, name)

@@ -61,8 +61,9 @@ extension Context {
     /// actor.
     ///
     /// As the synchronous form, and in addition: when the task is cancelled, so is the child, with the error
-    /// ``ContextError/taskCancelled``. The deadline does not cancel the task and does not make this return: a body that
-    /// awaits something which knows nothing of contexts should do so in ``withTaskCancellation(_:)``.
+    /// ``ContextError/taskCancelled``. **The deadline does not interrupt `body`**: it does not cancel the task, and
+    /// does not make this return. A body that awaits something which knows nothing of contexts does so in
+    /// ``withTaskCancellation(_:)``; else it asks with ``check()``, or waits with ``sleep(for:)`` and ``done()``.
     ///
     /// No thread is blocked. `body` is neither `@Sendable` nor moved to another task.
     @inlinable

@@ -64,6 +64,10 @@ extension Context {
     /// For threads of one's own. Not available in `async` code, whose threads must not be blocked: there, ``done()``.
     /// Does not see task cancellation.
     ///
+    /// Under a ``VirtualClock`` `timeout` is that clock's, and the wait ends when another thread moves the clock so
+    /// far, or ends the context. The thread that moves it must not wait: between two moves that is for ever, and inside
+    /// of one, in a callback, the answer is ``ContextError/unavailable(_:)`` at once.
+    ///
     /// - Parameter timeout: Zero and less only ask. `nil` waits as long as it takes; on a context that can never end,
     ///   for ever.
     /// - Returns: The context's ``error``; `nil` if `timeout` passed first and the context is live.

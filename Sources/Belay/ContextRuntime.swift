@@ -69,7 +69,8 @@ public final class ContextRuntime: Sendable {
 
     /// The same for a thread that may block.
     ///
-    /// - Parameter timeout: How long to wait for callbacks that are running; `nil` is as long as it takes.
+    /// - Parameter timeout: How long to wait for callbacks that are running, in real time; `nil` is as long as it
+    ///   takes.
     /// - Returns: False if `timeout` passed first: then nothing new is accepted, and you call again to go on waiting.
     ///   Also from inside one of its own callbacks, or a poll: then nothing has ended.
     @available(*, noasync, message: "blocks its thread; use 'await shutDown()'")

@@ -32,7 +32,8 @@ public struct Registration: Sendable {
 
     /// The same for a thread that may block.
     ///
-    /// - Parameter timeout: How long to wait for a callback that is running; `nil` is as long as it takes.
+    /// - Parameter timeout: How long to wait for a callback that is running, in real time under a ``VirtualClock``
+    ///   too; `nil` is as long as it takes.
     /// - Returns: ``StopOutcome/prevented``; ``StopOutcome/gone``: all that the callback wrote is visible;
     ///   ``StopOutcome/running``: it has not returned, because `timeout` passed, because this *is* that callback, or
     ///   because waiting would never end (callbacks that wait for each other).

@@ -5,6 +5,8 @@
 /// Runs `body` with a child of ``Context/current`` that can be cancelled.
 ///
 /// The same as `Context.current.withCancel`, which has the contract.
+///
+/// **The end of the context does not interrupt `body`**, which asks with ``Context/check()`` or ``Context/isDone``.
 @inlinable
 public func withCancel<R: ~Copyable, E: Error>(
     _ body: (Context) throws(E) -> R
@@ -13,6 +15,16 @@ public func withCancel<R: ~Copyable, E: Error>(
 }
 
 /// The `async` form: `Context.current.withCancel`, on the caller's actor. Cancelling the task cancels the child.
+///
+/// **The end of the context does not interrupt `body`**, and does not make this return: `Task.sleep(for: .seconds(2))`
+/// in it takes two seconds in any case. It asks with ``Context/check()``; waits with ``Context/sleep(for:)`` and
+/// ``Context/done()``; or wraps what knows only tasks in ``Context/withTaskCancellation(_:)``:
+///
+/// ```swift
+/// try await withCancel { ctx in
+///     try await ctx.withTaskCancellation { _ in try await client.get(url) }
+/// }
+/// ```
 @inlinable
 public nonisolated(nonsending) func withCancel<R: ~Copyable, E: Error>(
     _ body: nonisolated(nonsending) (Context) async throws(E) -> R
@@ -23,6 +35,8 @@ public nonisolated(nonsending) func withCancel<R: ~Copyable, E: Error>(
 /// Runs `body` with a child of ``Context/current`` that ends `timeout` from now at the latest.
 ///
 /// The same as `Context.current.withTimeout`, which has the contract.
+///
+/// **The deadline does not interrupt `body`**, which asks with ``Context/check()`` or ``Context/isDone``.
 @inlinable
 public func withTimeout<R: ~Copyable, E: Error>(
     _ timeout: Duration,
@@ -33,6 +47,16 @@ public func withTimeout<R: ~Copyable, E: Error>(
 }
 
 /// The `async` form: `Context.current.withTimeout`, on the caller's actor. Cancelling the task cancels the child.
+///
+/// **The deadline does not interrupt `body`**, and does not make this return: `Task.sleep(for: .seconds(2))` in it
+/// takes two seconds in any case. It asks with ``Context/check()``; waits with ``Context/sleep(for:)`` and
+/// ``Context/done()``; or wraps what knows only tasks in ``Context/withTaskCancellation(_:)``:
+///
+/// ```swift
+/// try await withTimeout(.milliseconds(20)) { ctx in
+///     try await ctx.withTaskCancellation { _ in try await client.get(url) }
+/// }
+/// ```
 @inlinable
 public nonisolated(nonsending) func withTimeout<R: ~Copyable, E: Error>(
     _ timeout: Duration,
@@ -45,6 +69,8 @@ public nonisolated(nonsending) func withTimeout<R: ~Copyable, E: Error>(
 /// Runs `body` with a child of ``Context/current`` that ends at `deadline` at the latest.
 ///
 /// The same as `Context.current.withDeadline`, which has the contract.
+///
+/// **The deadline does not interrupt `body`**, which asks with ``Context/check()`` or ``Context/isDone``.
 @inlinable
 public func withDeadline<R: ~Copyable, E: Error>(
     _ deadline: SuspendingClock.Instant,
@@ -55,6 +81,16 @@ public func withDeadline<R: ~Copyable, E: Error>(
 }
 
 /// The `async` form: `Context.current.withDeadline`, on the caller's actor. Cancelling the task cancels the child.
+///
+/// **The deadline does not interrupt `body`**, and does not make this return: `Task.sleep(for: .seconds(2))` in it
+/// takes two seconds in any case. It asks with ``Context/check()``; waits with ``Context/sleep(for:)`` and
+/// ``Context/done()``; or wraps what knows only tasks in ``Context/withTaskCancellation(_:)``:
+///
+/// ```swift
+/// try await withDeadline(.now + .seconds(1)) { ctx in
+///     try await ctx.withTaskCancellation { _ in try await client.get(url) }
+/// }
+/// ```
 @inlinable
 public nonisolated(nonsending) func withDeadline<R: ~Copyable, E: Error>(
     _ deadline: SuspendingClock.Instant,
@@ -67,6 +103,8 @@ public nonisolated(nonsending) func withDeadline<R: ~Copyable, E: Error>(
 /// Runs `body` with a child of ``Context/current`` that ends when `ContinuousClock` reaches `deadline`.
 ///
 /// The same as `Context.current.withDeadline`, which has the contract.
+///
+/// **The deadline does not interrupt `body`**, which asks with ``Context/check()`` or ``Context/isDone``.
 @_disfavoredOverload
 @inlinable
 public func withDeadline<R: ~Copyable, E: Error>(
@@ -78,6 +116,16 @@ public func withDeadline<R: ~Copyable, E: Error>(
 }
 
 /// The `async` form: `Context.current.withDeadline`, on the caller's actor. Cancelling the task cancels the child.
+///
+/// **The deadline does not interrupt `body`**, and does not make this return: `Task.sleep(for: .seconds(2))` in it
+/// takes two seconds in any case. It asks with ``Context/check()``; waits with ``Context/sleep(for:)`` and
+/// ``Context/done()``; or wraps what knows only tasks in ``Context/withTaskCancellation(_:)``:
+///
+/// ```swift
+/// try await withDeadline(.now + .seconds(1)) { ctx in
+///     try await ctx.withTaskCancellation { _ in try await client.get(url) }
+/// }
+/// ```
 @_disfavoredOverload
 @inlinable
 public nonisolated(nonsending) func withDeadline<R: ~Copyable, E: Error>(

@@ -15,10 +15,10 @@ import CBelay
 /// #expect(session.isOver)
 /// ```
 ///
-/// All of Belay goes by it: deadlines, timers, ticks, `sleep` and `done()`, blocking waits. Callbacks run inside
-/// `advance(by:)`, which goes from one due instant to the next, so that each finds the time that it asked for; ties in
-/// no particular order. For `async` code see ``run(_:)``. Being a `Clock` of Swift's it can also be handed to code
-/// that takes one.
+/// All of Belay goes by it: deadlines, timers, ticks, `sleep` and `done()`, blocking waits (which want another thread
+/// to move it: see ``Context/wait(timeout:)``). Callbacks run inside `advance(by:)`, which goes from one due instant to
+/// the next, so that each finds the time that it asked for; ties in no particular order. For `async` code see
+/// ``run(_:)``. Being a `Clock` of Swift's it can also be handed to code that takes one.
 ///
 /// Its instants are a type of their own: they mean nothing to other clocks. Instants of the real clocks that reach a
 /// context under it are taken for the time from now until then, which passes while a test runs: for exact tests use

@@ -77,7 +77,7 @@ APART static void ended_long_before_closed(void) {
 
 APART static void only_to_be_asked(belay_ctx parent) {
     for (int i = 0; i < 12000; i++) {
-        belay_ctx ctx = belay_with_timeout(parent, BELAY_MS(100 + i % 7));
+        belay_ctx ctx = belay_with_timeout(parent, BELAY_SEC(100 + i % 7));
         if (belay_is_done(ctx)) abort();
         belay_close(ctx);
     }
@@ -135,6 +135,29 @@ static void be_clean(void) {
     CHECK_IS(belay_pool_free(pool), BELAY_OK);
 }
 
+// --- One that leaves contexts open: no symptom, but said ------------------------------------------------------------
+
+APART static void forget(belay_ctx parent, int count) {
+    for (volatile int i = 0; i < count; i++) (void)belay_with_cancel(parent); // volatile: one call, not several
+    STAY;
+}
+
+APART static void forget_elsewhere(belay_ctx parent) {
+    (void)belay_lite(parent, BELAY_SEC(1));
+    STAY;
+}
+
+static void leave_open(void) {
+    static const belay_key key = {"user"};
+    belay_ctx parent = belay_with_cancel(belay_background()), kept_by_children = belay_with_cancel(parent);
+    forget(kept_by_children, 3);
+    forget_elsewhere(parent);
+    (void)belay_with_value(parent, &key, NULL, NULL);
+    (void)belay_runtime_new(NULL); // counts as one; its root does not
+    belay_close(kept_by_children); // and so does not what only its children keep
+    belay_close(parent);
+}
+
 // --- Running them --------------------------------------------------------------------------------------------------
 
 static const char *program; // not /proc/self/exe: under valgrind that is valgrind
@@ -183,6 +206,8 @@ static void every_symptom_is_found(void) {
     (void)audit_of("wasteful", "BELAY_PROFILE_RATE=1");
     printf("%s", text);
     says("belay audit: 10 symptoms (");
+    says("open now: 110"); // 11000 workers, and a few of its own
+    says("           11000x belay_with_cancel+0x");
     const char *last = text;
     for (int i = 0; i < 10; i++) {
         char title[128];
@@ -214,15 +239,32 @@ static void samples_are_enough(void) {
 
 static void a_clean_program_is_clean(void) {
     (void)audit_of("clean", "BELAY_PROFILE_RATE=1");
-    CHECK_IS(strcmp(text, "belay audit: nothing found (15010 derivations, all sampled)\n"), 0);
+    CHECK_IS(strcmp(text, "belay audit: nothing found (15010 derivations, all sampled)\nopen now: no context\n"), 0);
     (void)audit_of("clean", "BELAY_PROFILE_RATE=0");
     CHECK(strncmp(text, "belay audit: nothing found (about", 33) == 0);
     says("1 in 64 sampled");
 }
 
+static void what_is_open_is_said(void) {
+    (void)audit_of("open", "BELAY_PROFILE_RATE=1");
+    says("belay audit: nothing found (10 derivations, all sampled)\n"
+         "open now: 6 contexts\n           3x belay_with_cancel+0x");
+    says("forget+0x");
+    int places = 0;
+    for (const char *line = text; (line = strstr(line, "x belay_")) != NULL; line++) places++;
+    CHECK_IS(places, 3);
+    (void)audit_of("open", "BELAY_PROFILE_RATE=1000000"); // counted without a sample, too
+    says("belay audit: nothing was sampled: too few derivations for 1 in 1000000; BELAY_PROFILE_RATE=1 samples all\n"
+         "open now: 6 contexts\n");
+}
+
 static void without_samples_it_says_so(void) {
     (void)audit_of("by hand", "BELAY_AUDIT=0");
-    says("belay audit: nothing found (nothing was sampled");
+    says("belay audit: nothing was sampled: set BELAY_AUDIT=1, or call belay_profile_rate first\n"
+         "open now: no context\n");
+    (void)audit_of("nothing", "BELAY_PROFILE_RATE=1000000");
+    says("belay audit: nothing was sampled: too few derivations for 1 in 1000000; BELAY_PROFILE_RATE=1 samples all\n"
+         "open now: no context\n");
     (void)audit_of("nothing", "BELAY_AUDIT=0");
     CHECK_IS(strlen(text), 0);
 }
@@ -231,6 +273,7 @@ int main(int count, char **arguments) {
     if (count > 1) {
         if (strcmp(arguments[1], "wasteful") == 0) be_wasteful();
         if (strcmp(arguments[1], "clean") == 0) be_clean();
+        if (strcmp(arguments[1], "open") == 0) leave_open();
         if (strcmp(arguments[1], "by hand") == 0) CHECK_IS(belay_audit_write(STDERR_FILENO), BELAY_OK);
         belay_close(belay_with_cancel(belay_background()));
         return 0;
@@ -241,6 +284,7 @@ int main(int count, char **arguments) {
         TEST(every_symptom_is_found),
         TEST(samples_are_enough),
         TEST(a_clean_program_is_clean),
+        TEST(what_is_open_is_said),
         TEST(without_samples_it_says_so),
     };
     RUN_TESTS(tests, "");

@@ -80,7 +80,7 @@ static void constants_read_well(void) {
     const belay_status all[] = {
         BELAY_OK, BELAY_CANCELED, BELAY_DEADLINE_EXCEEDED, BELAY_TIMEOUT, BELAY_STOP_PREVENTED, BELAY_STOP_RUNNING,
         BELAY_STOP_GONE, BELAY_EINVAL, BELAY_ESTALE, BELAY_ENOMEM, BELAY_ELEAF, BELAY_EFORK, BELAY_ENOCANCEL,
-        BELAY_EDEADLK, BELAY_ESYSTEM,
+        BELAY_EDEADLK, BELAY_ESYSTEM, BELAY_EBUSY, BELAY_EFAILED,
     };
     const size_t n = sizeof all / sizeof *all;
     for (size_t i = 0; i < n; i++) {
@@ -89,6 +89,9 @@ static void constants_read_well(void) {
         CHECK(strcmp(text, "unknown status") != 0);
         for (size_t k = 0; k < i; k++) CHECK(strcmp(text, belay_status_string(all[k])) != 0);
     }
+    for (int i = BELAY_CANCELED; i <= BELAY_EFORK; i++) // a context can have each of these for its cause: whole
+        if (i <= BELAY_DEADLINE_EXCEEDED || i == BELAY_EINVAL || i == BELAY_ESTALE || i == BELAY_EFORK)
+            CHECK(strlen(belay_status_string((belay_status)i)) < sizeof(((belay_cause *)0)->message));
     CHECK(strcmp(belay_status_string(BELAY_DEADLINE_EXCEEDED), "deadline exceeded") == 0);
     CHECK(strcmp(belay_status_string((belay_status)999), "unknown status") == 0);
     CHECK(strcmp(belay_status_string((belay_status)-1), "unknown status") == 0);

@@ -251,10 +251,50 @@ static void echoes_hide_nothing(void) {
         check_free(group);
     }
     belay_cause why; // while the context lives these numbers are errors as any other
-    belay_group group = new_group(1, NULL);
-    CHECK_IS(belay_group_go(group, code_task, (void *)BELAY_DEADLINE_EXCEEDED), BELAY_OK);
+    static const char *const said[] = {"a task returned 1 (context canceled)", "a task returned 2 (deadline exceeded)",
+                                       "a task returned 3"};
+    for (int code = 1; code <= 3; code++) {
+        belay_ctx ctx;
+        belay_group group = new_group(1, &ctx);
+        CHECK_IS(belay_group_go(group, code_task, (void *)(intptr_t)code), BELAY_OK);
+        CHECK_IS(belay_group_wait(group, BELAY_FOREVER, &why), BELAY_EFAILED);
+        CHECK(why.code == code && strcmp(why.message, said[code - 1]) == 0);
+        check_cause(ctx, code, said[code - 1]);
+        check_free(group);
+    }
+}
+
+// The header says not to close it. Who does it all the same ends it, and breaks nothing.
+static int64_t stale_task(belay_ctx ctx, void *argument) {
+    CHECK_IS(belay_err(ctx), BELAY_ESTALE);
+    CHECK(belay_is_none(belay_with_cancel(ctx)));
+    atomic_fetch_add((atomic_int *)argument, 1);
+    return 0;
+}
+static int64_t echo_task(belay_ctx ctx, void *argument) {
+    (void)argument;
+    belay_status end = belay_wait(ctx, BELAY_FOREVER); // stale, if it begins after the close: that would be an error
+    CHECK(end == BELAY_CANCELED || end == BELAY_ESTALE);
+    return BELAY_CANCELED;
+}
+static void a_close_of_its_context_does_no_damage(void) {
+    belay_ctx ctx;
+    belay_cause why;
+    atomic_int runs = 0;
+    belay_group group = new_group(BELAY_UNLIMITED, &ctx);
+    for (int i = 0; i < 3; i++) CHECK_IS(belay_group_go(group, echo_task, NULL), BELAY_OK);
+    CHECK_IS(belay_close(ctx), BELAY_OK);
+    CHECK_IS(belay_group_go(group, stale_task, &runs), BELAY_OK);
+    CHECK_IS(belay_group_wait(group, BELAY_FOREVER, &why), BELAY_EFAILED); // or its tasks would wait for ever
+    CHECK(runs == 1 && why.code == BELAY_ESTALE);
+    CHECK_IS(belay_group_fail(group, 7, "seven"), BELAY_OK);
     CHECK_IS(belay_group_wait(group, BELAY_FOREVER, &why), BELAY_EFAILED);
-    CHECK(why.code == 2 && strcmp(why.message, "a task returned 2") == 0);
+    CHECK(why.code == 7 && strcmp(why.message, "seven") == 0);
+    check_free(group);
+    group = new_group(1, &ctx); // without an error, none
+    CHECK_IS(belay_close(ctx), BELAY_OK);
+    CHECK_IS(belay_group_go(group, stale_task, &runs), BELAY_OK);
+    CHECK_IS(belay_group_wait(group, BELAY_FOREVER, &why), BELAY_OK);
     check_free(group);
 }
 
@@ -741,6 +781,7 @@ int main(void) {
         TEST(the_first_error_is_kept_and_cancels),
         TEST(an_error_may_have_a_text),
         TEST(echoes_hide_nothing),
+        TEST(a_close_of_its_context_does_no_damage),
         TEST(the_parents_end_is_the_groups),
         TEST(a_wait_can_time_out),
         TEST(many_may_wait),

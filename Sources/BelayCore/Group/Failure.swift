@@ -62,13 +62,26 @@ extension UnsafeMutablePointer where Pointee == Group {
             cause = CauseRecord.read(record)
         } else {
             cause.code = code
-            cause.setMessage("a task returned ", number: code)
+            if let text = belay_cause.statusReturned(code) {
+                cause.setMessage(text.cString)
+            } else {
+                cause.setMessage("a task returned ", number: code)
+            }
         }
         return (cause, failure == Group.error)
     }
 }
 
 extension belay_cause {
+    /// What is said of a task that returned how a context of its own ended: BELAY_CANCELED, BELAY_DEADLINE_EXCEEDED.
+    fileprivate static func statusReturned(_ code: Int64) -> StaticString? {
+        switch code {
+        case 1: "a task returned 1 (context canceled)"
+        case 2: "a task returned 2 (deadline exceeded)"
+        default: nil
+        }
+    }
+
     /// A text that ends with a number. It has to fit.
     mutating func setMessage(_ text: StaticString, number: Int64) {
         withUnsafeMutableBytes(of: &message) { room in

@@ -17,7 +17,7 @@ struct Findings {
     init?() {
         guard let memory = belaycore_map(Findings.bytes) else { return nil }
         findings = memory.assumingMemoryBound(to: Finding.self)
-        for number in 0..<Symptom.count { (findings + number).initialize(to: Finding()) }
+        for number in 0...Symptom.count { (findings + number).initialize(to: Finding()) }
         ended = (memory + 4096).assumingMemoryBound(to: UInt64.self)
         aged = ended + Site.most
         buffer = UnsafeMutableBufferPointer(
@@ -26,6 +26,9 @@ struct Findings {
     }
 
     func free() { belaycore_unmap(findings, Findings.bytes) }
+
+    /// What is open now, roots apart: no symptom. The count is exact, places are of what was sampled.
+    var open: UnsafeMutablePointer<Finding> { findings + Symptom.count }
 
     subscript(_ symptom: Symptom) -> UnsafeMutablePointer<Finding> { findings + symptom.rawValue }
 
@@ -66,6 +69,7 @@ struct Findings {
         let grouped = site.value(.inGroup)
         let plain = site.value(.plain)
         let late = site.value(.late) &+ ended[number]
+        if site.kind != Kind.root { open.pointee.add(number, site.open, of: 0) }
         if covered >= Audit.Least.derived && covered &* 2 >= derived {
             self[.covered].pointee.add(number, covered, of: derived)
         }
@@ -119,6 +123,7 @@ struct Findings {
     /// Counts children and callbacks of each context, in a number for each cell of the arena.
     private func lookAtArena() -> Bool {
         let end = Region.contexts.pointee.limit.load(ordering: .acquiring)
+        open.pointee.count = openContexts(end)
         if end <= Root.firstFree { return true }
         let bytes = Int(end) * 8
         guard let memory = belaycore_map(bytes) else { return false }
@@ -127,6 +132,17 @@ struct Findings {
         lookForCallbacks(children + Int(end), end)
         belaycore_unmap(memory, bytes)
         return true
+    }
+
+    private func openContexts(_ end: UInt32) -> UInt64 {
+        var count: UInt64 = 0
+        var index = Root.firstFree
+        while index < end {
+            let kind = Handle(bits: node(index).state.word).kind
+            if kind == Kind.scope || kind == Kind.value || kind == Kind.detached || kind == Kind.lite { count += 1 }
+            index += 1
+        }
+        return count
     }
 
     private func lookForChildren(_ children: UnsafeMutablePointer<UInt32>, _ end: UInt32) {

@@ -18,8 +18,8 @@ struct AuditReport: ~Copyable {
     mutating func write(_ findings: Findings) -> belay_status {
         let count = findings.count
         output.put("belay audit: ")
-        output.put(count == 0 ? "nothing found" : count == 1 ? "1 symptom" : "# symptoms", Int64(count))
-        basis()
+        basis(count)
+        open(findings.open.pointee)
         var number: Int64 = 0
         for position in 0..<Symptom.count {
             guard let symptom = Symptom(rawValue: position), findings[symptom].pointee.isFound else { continue }
@@ -30,20 +30,43 @@ struct AuditReport: ~Copyable {
         return output.close()
     }
 
-    /// What the audit could see.
-    private mutating func basis() {
+    /// How much it found, and what it could see.
+    private mutating func basis(_ count: Int) {
         var derived: UInt64 = 0
         for number in 0..<Site.count { derived &+= Site.at(number).value(.derived) }
         let every = UInt64(Sampler.pointer.pointee.every.get())
-        if derived == 0 && every == 0 {
-            output.put(" (nothing was sampled: set BELAY_AUDIT=1, or call belay_profile_rate first)\n")
-        } else if every == 0 {
-            output.put(" (about # derivations, sampling is off now)\n", derived)
-        } else if every == 1 {
-            output.put(" (# derivations, all sampled)\n", derived)
-        } else {
-            output.put(" (about # derivations, 1 in # sampled)\n", derived, every)
+        if count != 0 {
+            output.put(count == 1 ? "1 symptom (" : "# symptoms (", Int64(count))
+        } else if derived != 0 || every == 1 {
+            output.put("nothing found (")
         }
+        if derived == 0 && every != 1 {
+            output.put("nothing was sampled")
+            if every == 0 {
+                output.put(": set BELAY_AUDIT=1, or call belay_profile_rate first")
+            } else {
+                output.put(": too few derivations for 1 in #; BELAY_PROFILE_RATE=1 samples all", every)
+            }
+            output.put(count != 0 ? ")\n" : "\n")
+        } else if every == 0 {
+            output.put("about # derivations, sampling is off now)\n", derived)
+        } else if every == 1 {
+            output.put("# derivations, all sampled)\n", derived)
+        } else {
+            output.put("about # derivations, 1 in # sampled)\n", derived, every)
+        }
+    }
+
+    /// What is still open, and where most of it comes from. An estimate of a place may be more than there is of all.
+    private mutating func open(_ found: Finding) {
+        if found.count == 0 {
+            output.put("open now: no context\n")
+            return
+        }
+        output.put(found.count == 1 ? "open now: 1 context\n" : "open now: # contexts\n", found.count)
+        place(found.sites.0, min(found.shares.0, found.count))
+        place(found.sites.1, min(found.shares.1, found.count))
+        place(found.sites.2, min(found.shares.2, found.count))
     }
 
     private mutating func tell(_ symptom: Symptom, _ found: Finding) {

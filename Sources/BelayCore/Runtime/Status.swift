@@ -15,7 +15,7 @@ public func belay_last_status() -> belay_status {
 }
 
 extension belay_status {
-    /// The sentence for people, as a constant C string.
+    /// The sentence for people, as a constant C string. Those that a context can have for its cause fit into one: 55 bytes.
     var text: StaticString {
         switch self {
         case BELAY_OK: "ok"
@@ -25,15 +25,16 @@ extension belay_status {
         case BELAY_STOP_PREVENTED: "stopped before it began"
         case BELAY_STOP_RUNNING: "running now"
         case BELAY_STOP_GONE: "has run or was stopped before"
-        case BELAY_EINVAL: "invalid argument: not a handle of this kind, or NULL"
-        case BELAY_ESTALE: "stale handle: its context has been closed"
+        case BELAY_EINVAL: "invalid argument: wrong handle, NULL, or out of range"
+        case BELAY_ESTALE: "stale handle: what it named has been closed or freed"
         case BELAY_ENOMEM: "out of memory, or belay_memory_limit reached"
         case BELAY_ELEAF: "a lite context cannot be derived from or listened to"
         case BELAY_EFORK: "not usable in the child of a fork"
-        case BELAY_ENOCANCEL: "cannot be canceled: cancel the context it was derived from"
-        case BELAY_EDEADLK: "callbacks wait for each other"
+        case BELAY_ENOCANCEL:
+            "cannot be canceled: cancel the context it was derived from, or derive one with belay_with_cancel"
+        case BELAY_EDEADLK: "waiting would never end: the caller is, or waits for, what is waited for"
         case BELAY_ESYSTEM: "system call failed; see errno"
-        case BELAY_EBUSY: "others have a hold on it"
+        case BELAY_EBUSY: "busy: others have a hold on it, or its limit is reached"
         case BELAY_EFAILED: "a task of the group failed"
         default: "unknown status"
         }
