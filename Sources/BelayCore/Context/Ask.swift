@@ -144,10 +144,30 @@ extension Handle {
 @_cdecl("belay_remaining") @implementation
 public func belay_remaining(_ ctx: belay_ctx) -> belay_duration {
     let handle = Handle(ctx)
+    if let left = handle.timeLeft() { return left }
     guard handle.status() == BELAY_OK else { return 0 }
     // Not found and yet live: a root, before the first derivation has set it up.
     guard let deadline = handle.deadline() else { return handle.status() == BELAY_OK ? Clock.never : 0 }
     if deadline == Clock.never { return Clock.never }
-    let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now(in: handle.runtime))
-    return overflow ? Clock.never : max(left, 0)
+    return handle.timeLeft(to: deadline)
+}
+
+extension Handle {
+    /// The straight way, with one look at the clock: for a scope that has not ended, where no deadline was ever moved. Nil
+    /// means nothing.
+    @inline(__always) fileprivate func timeLeft() -> Int64? {
+        guard kind == Kind.scope, let found = find(), found.state.word & (State.verdictMask | State.asks) == 0,
+            Globals.pointer.pointee.haveMoved.get() == 0, let clock = found.node.clockInEffect,
+            !found.state.has(State.pulls) || !found.node.someScopeAboveHasEnded()
+        else { return nil }
+        let deadline = clock.pointee.deadline.get()
+        // LoadLoad: what was read of other words was this context's if the handle still matches.
+        atomicMemoryFence(ordering: .acquiring)
+        return matches(found.node.pointee.state.get()) ? timeLeft(to: deadline) : nil
+    }
+
+    @inline(__always) fileprivate func timeLeft(to deadline: Int64) -> Int64 {
+        let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now(in: runtime))
+        return overflow ? Clock.never : max(left, 0)
+    }
 }

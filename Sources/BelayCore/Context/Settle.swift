@@ -54,7 +54,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         return ownHasPassed(state) || state.has(State.asks) || state.has(State.pulls) && someScopeAboveHasEnded()
     }
 
-    private func someScopeAboveHasEnded() -> Bool {
+    /// The same of the unattached scopes above alone.
+    func someScopeAboveHasEnded() -> Bool {
         var current = self
         for _ in 0...State.longestRun {
             current = node(current.pointee.scope.get())
