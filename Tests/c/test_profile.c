@@ -151,6 +151,50 @@ static void every_kind_is_counted(void) {
     CHECK_IS(belay_profile_rate(0), BELAY_OK);
 }
 
+static belay_status err_of_nothing(void *self, belay_cause *cause) {
+    (void)self, (void)cause;
+    return BELAY_OK;
+}
+
+// A stack begins with the function of belay.h that was called, whatever lies below that.
+static void stacks_begin_with_what_was_called(void) {
+    static const belay_key key = {"key"};
+    static const belay_custom_ops ops = {.size = sizeof ops, .err = err_of_nothing};
+    CHECK_IS(belay_profile_rate(1), BELAY_OK);
+    belay_instant later = belay_now() + BELAY_SEC(100);
+    belay_ctx a = belay_with_cancel(belay_background()), b = belay_with_timeout(belay_background(), BELAY_SEC(100));
+    belay_pool pool = belay_pool_new(&(belay_pool_desc){.size = sizeof(belay_pool_desc), .item_size = 8});
+    belay_ctx all[] = {
+        a, b, belay_with_deadline(a, later), belay_with_timeout_cause(a, BELAY_SEC(100), 1, "late"),
+        belay_with_deadline_cause(a, later, 1, "late"), belay_with_value(a, &key, NULL, NULL), belay_without_cancel(a),
+        belay_merge((belay_ctx[]){a, b}, 2), belay_lite(a, BELAY_FOREVER), belay_lite(a, BELAY_SEC(1)),
+        belay_notify_signals(a, NULL, 0), belay_with_data(a, pool, NULL), belay_custom(&ops, NULL),
+    };
+    static const char *const names[] = {
+        "belay_with_cancel", "belay_with_timeout", "belay_with_deadline", "belay_with_timeout_cause",
+        "belay_with_deadline_cause", "belay_with_value", "belay_without_cancel", "belay_merge", "belay_lite",
+        "belay_notify_signals", "belay_with_data", "belay_custom",
+    };
+    struct pprof *profile = pprof_take(BELAY_PROFILE_LIVE);
+    bool seen[sizeof names / sizeof *names] = {false};
+    for (size_t i = 0; i < profile->sample_count; i++) {
+        if (profile->samples[i].values[0] == 0) continue;
+        uint64_t leaf = profile->locations[profile->samples[i].frames[0]].function;
+        bool is_known = false;
+        for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+            if (!pprof_says(profile, profile->functions[leaf].name, names[n])) continue;
+            seen[n] = is_known = true;
+        }
+        CHECK(is_known);
+    }
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) CHECK(seen[n]);
+    pprof_free(profile);
+    for (size_t i = sizeof all / sizeof *all; i-- > 0;) check_close(all[i]);
+    CHECK_IS(belay_pool_free(pool), BELAY_OK);
+    CHECK_IS(live(NULL), 0);
+    CHECK_IS(belay_profile_rate(0), BELAY_OK);
+}
+
 // Each function is another: gcc folds those that are the same into one.
 // --- Rates --------------------------------------------------------------------------------------------------------
 
@@ -509,6 +553,7 @@ int main(void) {
         TEST(lite_contexts_end_for_reasons),
         TEST(a_closed_parent_is_not_open),
         TEST(every_kind_is_counted),
+        TEST(stacks_begin_with_what_was_called),
         TEST(a_rate_counts_for_all),
         TEST(a_rhythm_does_not_hide_anything),
         TEST(off_samples_nothing),

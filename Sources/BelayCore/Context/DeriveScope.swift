@@ -33,14 +33,14 @@ public func belay_with_deadline(_ parent: belay_ctx, _ deadline: belay_instant) 
 public func belay_with_deadline_cause(
     _ parent: belay_ctx, _ deadline: belay_instant, _ code: Int64, _ message: UnsafePointer<CChar>?
 ) -> belay_ctx {
-    deriveScope(parent, Limit(at: deadline), code, message)
+    Sampler.witness(deriveScope(parent, Limit(at: deadline), code, message))
 }
 
 @_cdecl("belay_with_timeout_cause") @implementation
 public func belay_with_timeout_cause(
     _ parent: belay_ctx, _ timeout: belay_duration, _ code: Int64, _ message: UnsafePointer<CChar>?
 ) -> belay_ctx {
-    deriveScope(parent, Limit(after: timeout), code, message)
+    Sampler.witness(deriveScope(parent, Limit(after: timeout), code, message))
 }
 
 /// When a scope is to end at the latest.
@@ -73,12 +73,7 @@ struct Limit {
     -> belay_ctx
 {
     let handle = Handle(parent)
-    if Sampler.isOn {
-        let born = deriveScope(parent, limit)
-        // No tail call: the sampler wants to see on the stack what was called.
-        belaycore_compiler_barrier()
-        return born
-    }
+    if Sampler.isOn { return Sampler.witness(deriveScope(parent, limit)) }
     guard let found = handle.find(), let thread = Thread.known, thread.pointee.contexts.hasCell,
         handle.kind != Kind.lite, found.state.word & State.runtimeMask == 0
     else { return deriveScope(parent, limit) }

@@ -61,12 +61,7 @@ public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_
 
 /// The straight way, as that of scopes: see DeriveScope.swift.
 @inline(__always) private func liteStraight(_ parent: belay_ctx, _ timeout: Int64, deadline: Int64) -> belay_ctx {
-    if Sampler.isOn {
-        let born = liteContext(parent, timeout)
-        // No tail call: the sampler wants to see on the stack what was called.
-        belaycore_compiler_barrier()
-        return born
-    }
+    if Sampler.isOn { return Sampler.witness(liteContext(parent, timeout)) }
     let above = Handle(parent)
     guard let found = above.find(), let thread = Thread.known, thread.pointee.contexts.hasCell,
         above.kind != Kind.lite, found.state.word & State.runtimeMask == 0

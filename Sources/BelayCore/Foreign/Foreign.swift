@@ -218,7 +218,7 @@ public func belay_custom(_ ops: UnsafePointer<belay_custom_ops>?, _ own: UnsafeM
         LastStatus.set(BELAY_ENOMEM)
         return belay_ctx()
     }
-    return Foreign.make(ops, own)
+    return Sampler.witness(Foreign.make(ops, own))
 }
 
 // MARK: values

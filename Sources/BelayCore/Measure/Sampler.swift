@@ -97,6 +97,13 @@ struct Sampler: ~Copyable {
 
     // MARK: births
 
+    /// For a function of belay.h that ends with the call that derives: no tail call, so that it is on the stack that the
+    /// sampler sees, as what was called.
+    @inline(__always) static func witness(_ born: belay_ctx) -> belay_ctx {
+        belaycore_compiler_barrier()
+        return born
+    }
+
     /// The rest of a newborn's state word, with the mark if it is sampled. Its words are written, its handle is not
     /// known to anyone yet.
     @inline(__always) static func mark(_ cell: NodePointer, index: UInt32, kind: UInt64, rest: UInt64) -> UInt64 {

@@ -30,7 +30,7 @@ struct Stacks: ~Copyable {
         known.free()
     }
 
-    /// The number of the frame that is the call into Belay.
+    /// The number of the frame that is the call into Belay; the caller's own, where that left no frame.
     mutating func start(of site: Site) -> Int {
         var start = 0
         var isFound = false
@@ -39,8 +39,8 @@ struct Stacks: ~Copyable {
             if frame == .ours {
                 start = position
                 isFound = true
-            } else if isFound && frame == .other {
-                break
+            } else if frame == .other {
+                return isFound ? start : position
             }
         }
         return start
