@@ -4,6 +4,8 @@
 // use it at the same time.
 #include "check.h"
 
+#include <sched.h>
+
 enum { PLACES = 8, VISITORS = 2 };
 
 static _Atomic uint64_t places[PLACES];
@@ -221,11 +223,57 @@ static void close_and_close(void) {
     }
 }
 
+// It had ended with the scope at the top, though nobody had noticed, before its handle was known. Its owner closes it and all
+// above, and a live context gets the cell of the one at the top, perhaps while somebody is on his way up there.
+enum { CHAIN = 8 };
+static struct { _Atomic uint64_t ctx; atomic_long asked; } question;
+static void ask_once_each(void *argument) {
+    long *open = argument;
+    uint64_t random = 21, last = 0;
+    while (!atomic_load(&over)) {
+        belay_ctx ctx = {atomic_load(&question.ctx)};
+        if (ctx.bits == last) continue;
+        last = ctx.bits;
+        for (volatile uint64_t spin = check_random(&random) % 64; spin > 0; spin--) {}
+        belay_status error = belay_err(ctx);
+        CHECK(error == BELAY_CANCELED || error == BELAY_ESTALE);
+        if (error == BELAY_CANCELED) ++*open;
+        atomic_fetch_add(&question.asked, 1);
+    }
+}
+static void ended_and_never_live(void) {
+    struct check_thread asker;
+    uint64_t random = 22;
+    long open = 0, rounds = 0;
+    // From the first move on everybody compares the clock with each deadline above, which takes its time.
+    belay_ctx chain[CHAIN], moved = belay_with_cancel(belay_background());
+    CHECK_IS(belay_set_deadline(moved, belay_now() + BELAY_SEC(1000)), BELAY_OK);
+    check_close(moved);
+    atomic_store(&over, false);
+    atomic_store(&question.ctx, 0);
+    atomic_store(&question.asked, 0);
+    check_start(&asker, ask_once_each, &open);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(300)); belay_now() < end; rounds++) {
+        for (int i = 0; i < CHAIN; i++)
+            chain[i] = belay_with_timeout(i ? chain[i - 1] : belay_background(), BELAY_SEC(1000));
+        CHECK_IS(belay_cancel(chain[0]), BELAY_OK);
+        atomic_store(&question.ctx, chain[CHAIN - 1].bits);
+        for (volatile uint64_t spin = check_random(&random) % 2048; spin > 0; spin--) {}
+        for (int i = CHAIN; i > 0; i--) check_close(chain[i - 1]);
+        belay_ctx next = belay_with_cancel(belay_background());
+        while (atomic_load(&question.asked) <= rounds) sched_yield();
+        check_close(next);
+    }
+    atomic_store(&over, true);
+    check_join(&asker);
+    printf("    of %ld it was open %ld times when it was asked\n", rounds, open);
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(retain_and_close), TEST(derive_and_close), TEST(listen_and_close), TEST(listen_as_it_closes),
         TEST(leave_and_close),  TEST(cancel_and_close), TEST(wait_and_close),   TEST(ask_and_close),
-        TEST(close_and_close),
+        TEST(close_and_close),  TEST(ended_and_never_live),
     };
     RUN_TESTS(tests, "");
     return 0;

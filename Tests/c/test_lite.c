@@ -230,6 +230,49 @@ static void waiters_race_with_the_close_of_a_value(void) {
     check_close(scope);
 }
 
+// --- Asked while its cell goes to another
+
+// It had ended, though nobody had noticed, before its handle was known; so it is never live, whoever has its cell by now.
+static struct { _Atomic uint64_t ctx; atomic_long asked; atomic_bool over; } question;
+static void ask_once_each(void *argument) {
+    long *open = argument;
+    uint64_t random = 21;
+    for (uint64_t last = 0; !atomic_load(&question.over);) {
+        belay_ctx ctx = {atomic_load(&question.ctx)};
+        if (ctx.bits == last) continue;
+        last = ctx.bits;
+        for (volatile uint64_t spin = check_random(&random) % 64; spin > 0; spin--) {}
+        belay_status error = belay_err(ctx);
+        CHECK(error == BELAY_CANCELED || error == BELAY_ESTALE);
+        if (error == BELAY_CANCELED) ++*open;
+        atomic_fetch_add(&question.asked, 1);
+    }
+}
+static void it_is_not_taken_for_the_next_in_its_cell(void) {
+    struct check_thread asker;
+    uint64_t random = 22;
+    long open = 0, rounds = 0;
+    belay_ctx live = root();
+    atomic_store(&question.over, false);
+    atomic_store(&question.asked, 0);
+    check_start(&asker, ask_once_each, &open);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(300)); belay_now() < end; rounds++) {
+        belay_ctx parent = root(), lite = belay_lite(parent, BELAY_SEC(1000)); // with a deadline, so that asking takes longer
+        belay_cancel(parent);
+        atomic_store(&question.ctx, lite.bits);
+        for (volatile uint64_t spin = check_random(&random) % 1024; spin > 0; spin--) {}
+        check_close(lite);
+        lite = belay_lite(live, BELAY_FOREVER);
+        while (atomic_load(&question.asked) <= rounds) sched_yield();
+        check_close(lite);
+        check_close(parent);
+    }
+    atomic_store(&question.over, true);
+    check_join(&asker);
+    check_close(live);
+    printf("    of %ld it was open %ld times when it was asked\n", rounds, open);
+}
+
 // --- Many threads on parents that come and go
 
 enum { SHARED = 16 };
@@ -279,7 +322,7 @@ int main(void) {
         TEST(it_ends_with_its_parent), TEST(a_parent_that_is_closed_reads_as_done), TEST(it_has_a_deadline_of_its_own),
         TEST(it_is_cancelled_by_itself), TEST(it_is_a_leaf), TEST(owners_are_counted),
         TEST(a_waiter_is_woken_by_either), TEST(a_waiter_is_woken_by_the_close_of_a_value),
-        TEST(waiters_race_with_the_close_of_a_value), TEST(threads_contend),
+        TEST(waiters_race_with_the_close_of_a_value), TEST(it_is_not_taken_for_the_next_in_its_cell), TEST(threads_contend),
     };
     RUN_TESTS(tests, "");
     return 0;
