@@ -238,6 +238,37 @@ static void the_descriptor_stays_the_same(void) {
     check_join(&canceller);
 }
 
+// A call that found a context whose close had just taken its last reference said "stale", and the next one "live".
+static void derive_and_close(void *argument) {
+    (void)argument;
+    while (!atomic_load(&over)) {
+        belay_ctx ctx = belay_with_cancel(belay_background());
+        atomic_store(&place, ctx.bits);
+        check_close(ctx);
+    }
+}
+static void stale_is_for_ever(void) {
+    struct check_thread owner;
+    long held = 0, stale = 0;
+    atomic_store(&over, false);
+    atomic_store(&place, 0);
+    check_start(&owner, derive_and_close, NULL);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(400)); belay_now() < end || stale == 0;) {
+        if (check_hold(&owner)) held++; // between the two steps of its close, now and then
+        belay_ctx ctx = placed();
+        if (belay_retain(ctx) == BELAY_ESTALE) {
+            CHECK_IS(belay_err(ctx), BELAY_ESTALE);
+            stale++;
+        } else if (ctx.bits) {
+            belay_close(ctx);
+        }
+        check_free();
+    }
+    atomic_store(&over, true);
+    check_join(&owner);
+    printf("    stale %ld times, with the owner held %ld times\n", stale, held);
+}
+
 // The child of a fork took a lock that a thread of the parent had held.
 static void derive_with_cause(void *argument) {
     (void)argument;
@@ -272,7 +303,7 @@ int main(void) {
         TEST(a_close_races_with_the_push_to_it), TEST(retains_contend_with_derivations),
         TEST(a_cancel_that_comes_second_leaves_nothing_live), TEST(time_left_is_never_for_ever), TEST(every_waiter_wakes),
         TEST(error_and_cause_agree_during_a_close), TEST(error_and_cause_agree_inside_the_close), TEST(a_negative_delay_is_none),
-        TEST(the_descriptor_stays_the_same), TEST(a_forked_child_answers),
+        TEST(the_descriptor_stays_the_same), TEST(stale_is_for_ever), TEST(a_forked_child_answers),
     };
     RUN_TESTS(tests, "");
     return 0;
