@@ -395,6 +395,67 @@ static void close_waits_for_the_cancel_that_woke_it(void) {
     }
 }
 
+// The same with the canceller held up on its way, also between the verdict and its last step. It goes along a row of
+// locals; their owner follows, and closes each as soon as it reads as done.
+enum { ROW = 256 };
+static belay_local row[ROW];
+static atomic_long rows_open, rows_cancelled, cancels;
+static atomic_bool rows_over;
+
+static void cancel_rows(void *argument) {
+    (void)argument;
+    for (long done = 0;; done++) {
+        while (atomic_load(&rows_open) == done) {
+            if (atomic_load(&rows_over)) return;
+            sched_yield();
+        }
+        for (int i = 0; i < ROW; i++) {
+            CHECK_IS(belay_local_cancel(&row[i]), BELAY_OK);
+            atomic_fetch_add(&cancels, 1);
+        }
+        atomic_fetch_add(&rows_cancelled, 1);
+    }
+}
+static void close_rows(void *argument) {
+    (void)argument;
+    for (long done = 0; !atomic_load(&rows_over); done++) {
+        for (int i = 0; i < ROW; i++) {
+            open_under(&row[i], belay_background(), BELAY_FOREVER);
+            // After this the cancel believes that somebody sleeps, and has one thing more to write.
+            CHECK_IS(belay_local_wait(&row[i], 1), BELAY_TIMEOUT);
+        }
+        atomic_fetch_add(&rows_open, 1);
+        for (int i = 0; i < ROW; i++) {
+            while (!belay_local_is_done(&row[i])) {}
+            CHECK_IS(belay_local_close(&row[i]), BELAY_OK);
+            memset(&row[i], 0x5a, sizeof row[i]);
+        }
+        while (atomic_load(&rows_cancelled) == done) sched_yield();
+        for (int i = 0; i < ROW; i++)
+            for (size_t j = 0; j < 8; j++) CHECK_IS(row[i].words[j], 0x5a5a5a5a5a5a5a5a);
+    }
+}
+static void nobody_writes_after_the_close(void) {
+    struct check_thread canceller, owner;
+    uint64_t random = 31;
+    long held = 0;
+    atomic_store(&rows_open, 0);
+    atomic_store(&rows_cancelled, 0);
+    atomic_store(&rows_over, false);
+    check_start(&canceller, cancel_rows, NULL);
+    check_start(&owner, close_rows, NULL);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(400)); belay_now() < end;) {
+        check_await(&cancels, atomic_load(&cancels) + (long)(check_random(&random) % ROW));
+        if (check_hold(&canceller)) held++;
+        check_sleep(BELAY_US(5));
+        check_free();
+    }
+    atomic_store(&rows_over, true);
+    check_join(&owner);
+    check_join(&canceller);
+    printf("    %ld rows, in which the canceller was held %ld times\n", atomic_load(&rows_cancelled), held);
+}
+
 // --- Other runtimes
 
 static belay_runtime make_virtual(void) {
@@ -747,7 +808,7 @@ int main(void) {
         TEST(it_ends_with_its_parent), TEST(it_has_a_deadline_of_its_own), TEST(it_is_cancelled_by_itself),
         TEST(nothing_is_counted_and_nothing_leaks), TEST(waiters_are_woken_by_whatever_ends_it),
         TEST(waiters_are_woken_by_the_close_of_a_value), TEST(waiters_race_with_the_close_of_a_value),
-        TEST(close_waits_for_the_cancel_that_woke_it), TEST(time_is_its_parents), TEST(waiting_goes_by_a_virtual_clock),
+        TEST(close_waits_for_the_cancel_that_woke_it), TEST(nobody_writes_after_the_close), TEST(time_is_its_parents), TEST(waiting_goes_by_a_virtual_clock),
         TEST(another_runtime_with_the_real_clock), TEST(a_child_process_has_none), TEST(agrees_with_the_model),
         TEST(threads_contend),
     };
