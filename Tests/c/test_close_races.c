@@ -269,11 +269,52 @@ static void ended_and_never_live(void) {
     printf("    of %ld it was open %ld times when it was asked\n", rounds, open);
 }
 
+// Threads that derive from a parent that is renewed again and again, each time in the same cell, and that has stripes before
+// long. What was derived from one that is closed has ended with it, and is not taken for a child of the next.
+enum { DERIVERS = 3 };
+static void derive_and_compare(void *argument) {
+    (void)argument;
+    while (!atomic_load(&over)) {
+        belay_ctx parent = {atomic_load(&places[0])}, child = belay_with_cancel(parent);
+        if (belay_is_none(child)) continue;
+        if (belay_err(parent) == BELAY_ESTALE) CHECK(belay_is_done(child));
+        check_close(child);
+    }
+}
+// True if the next one is in the same cell.
+static bool renew_the_parent(void) {
+    belay_ctx old = {atomic_load(&places[0])}, last = belay_with_cancel(old);
+    check_close(old);
+    for (volatile int spin = 0; spin < 1000; spin++) {} // until the others' children have gone: so the cell comes to us
+    check_close(last);
+    belay_ctx next = belay_with_cancel(belay_background());
+    atomic_store(&places[0], next.bits);
+    return (next.bits & 0xfffffff) == (old.bits & 0xfffffff);
+}
+static void derive_and_renew(void) {
+    struct check_thread derivers[DERIVERS];
+    uint64_t random = 41;
+    long held = 0, same = 0, all = 0;
+    atomic_store(&over, false);
+    atomic_store(&places[0], belay_with_cancel(belay_background()).bits);
+    for (int i = 0; i < DERIVERS; i++) check_start(&derivers[i], derive_and_compare, NULL);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(500)); belay_now() < end; all++) {
+        if (check_hold(&derivers[check_random(&random) % DERIVERS])) held++; // on its way to the stripes, now and then
+        if (renew_the_parent()) same++;
+        check_sleep(BELAY_US(1)); // until the others have met at the new one
+        check_free();
+    }
+    atomic_store(&over, true);
+    for (int i = 0; i < DERIVERS; i++) check_join(&derivers[i]);
+    check_close((belay_ctx){atomic_exchange(&places[0], 0)});
+    printf("    %ld parents, %ld in the cell of the one before; %ld threads held\n", all, same, held);
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(retain_and_close), TEST(derive_and_close), TEST(listen_and_close), TEST(listen_as_it_closes),
         TEST(leave_and_close),  TEST(cancel_and_close), TEST(wait_and_close),   TEST(ask_and_close),
-        TEST(close_and_close),  TEST(ended_and_never_live),
+        TEST(close_and_close),  TEST(ended_and_never_live), TEST(derive_and_renew),
     };
     RUN_TESTS(tests, "");
     return 0;
