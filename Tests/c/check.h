@@ -6,8 +6,10 @@
 #define CHECK_H
 
 #include <belay.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,6 +128,35 @@ static inline void check_threads(int count, check_body *body, void *argument) {
     for (int i = 0; i < count; i++) check_join(&threads[i]);
     free(threads);
 }
+
+// check_hold makes a thread of check_start stand still at whatever instruction it has come to, until check_free or for
+// half a millisecond (it may have a lock that others need): so that others meet what lasts two instructions otherwise. False
+// if it did not come to it: the thread sanitizer keeps signals for the next system call.
+static atomic_long check_holds, check_held, check_freed;
+
+// Until `count` has come to `number`, for half a millisecond at most. At first without leaving the processor.
+static inline void check_await(atomic_long *count, long number) {
+    belay_instant end = belay_now() + BELAY_US(500);
+    for (int turn = 0; atomic_load(count) < number && belay_now() < end; turn++)
+        if (turn >= 200) nanosleep(&(struct timespec){0, 1000}, NULL);
+}
+static inline void check_stand_still(int signal) {
+    (void)signal;
+    int error = errno;
+    long mine = atomic_load(&check_holds);
+    atomic_store(&check_held, mine);
+    check_await(&check_freed, mine);
+    errno = error;
+}
+static inline bool check_hold(const struct check_thread *thread) {
+    struct sigaction action = {.sa_handler = check_stand_still, .sa_flags = SA_RESTART};
+    long mine = atomic_fetch_add(&check_holds, 1) + 1;
+    CHECK_IS(sigaction(SIGUSR1, &action, NULL), 0);
+    CHECK_IS(pthread_kill(thread->thread, SIGUSR1), 0);
+    check_await(&check_held, mine);
+    return atomic_load(&check_held) == mine;
+}
+static inline void check_free(void) { atomic_store(&check_freed, atomic_load(&check_holds)); }
 
 // Callbacks that count.
 static inline void check_count(void *counter) { atomic_fetch_add((atomic_int *)counter, 1); }

@@ -125,6 +125,19 @@ static void a_deadline_wins_over_a_later_cancel(void) {
     check_close(leaf);
 }
 
+// The same by a cancel without a cause, which has a way of its own where nobody is below.
+static void a_deadline_wins_over_a_later_plain_cancel(void) {
+    belay_ctx top = made(0, belay_with_cancel(belay_background())), child = made(1, belay_with_timeout(top, BELAY_MS(1)));
+    belay_instant deadline;
+    CHECK(belay_deadline(child, &deadline));
+    check_sleep_until(deadline + LATER);
+    CHECK_IS(belay_cancel(top), BELAY_OK);
+    check_plain_end(child, BELAY_DEADLINE_EXCEEDED);
+    check_plain_end(top, BELAY_CANCELED);
+    check_close(top);
+    check_close(child);
+}
+
 // The same where the end of the parent is its close, and the handle above is gone when somebody asks.
 static void a_deadline_wins_over_a_later_close(void) {
     belay_ctx top = made(0, belay_with_cancel(belay_background())), child = made(1, belay_with_timeout(top, BELAY_MS(1)));
@@ -213,6 +226,25 @@ static void messages_are_copied_and_cut(void) {
     }
 }
 
+static void causes_go_with_their_contexts(void) {
+    uint64_t before = 0;
+    for (int turn = 0; turn < 2; turn++) { // the first one makes what is made once
+        before = check_metric("/memory/records:records");
+        for (int i = 0; i < 3000; i++) {
+            belay_ctx timed = belay_with_timeout_cause(belay_background(), i % 2 ? 0 : BELAY_SEC(100), 1, "one");
+            belay_ctx both = belay_with_timeout_cause(timed, BELAY_SEC(100), 2, "two"), plain = belay_with_cancel(timed);
+            belay_ctx lite = belay_lite(plain, BELAY_FOREVER), late = belay_lite(timed, BELAY_FOREVER);
+            CHECK_IS(belay_cancel_cause(lite, 3, "three"), BELAY_OK);
+            CHECK_IS(belay_cancel_cause(plain, 4, "four"), BELAY_OK);
+            CHECK_IS(belay_cancel_cause(both, 5, "five"), BELAY_OK);
+            CHECK_IS(belay_err(late), i % 2 ? BELAY_DEADLINE_EXCEEDED : BELAY_OK); // which keeps a copy of the cause
+            belay_ctx all[] = {late, lite, plain, both, timed};
+            for (int j = 0; j < 5; j++) check_close(all[j]);
+        }
+    }
+    CHECK_IS(check_metric("/memory/records:records"), before);
+}
+
 static void odd_messages_are_safe(void) {
     char continuation[100];
     memset(continuation, 0x80, sizeof continuation);
@@ -288,6 +320,7 @@ EACH_WAY(a_deadline_gives_its_cause)
 EACH_WAY(an_equal_deadline_is_the_parents)
 EACH_WAY(a_deadline_that_has_passed_gives_its_cause)
 EACH_WAY(a_deadline_wins_over_a_later_cancel)
+EACH_WAY(a_deadline_wins_over_a_later_plain_cancel)
 EACH_WAY(a_deadline_wins_over_a_later_close)
 EACH_WAY(a_cancel_wins_over_a_later_deadline)
 EACH_WAY(of_two_deadlines_the_earlier_wins)
@@ -303,11 +336,13 @@ int main(void) {
         TEST(an_equal_deadline_is_the_parents_each_way),
         TEST(a_deadline_that_has_passed_gives_its_cause_each_way),
         TEST(a_deadline_wins_over_a_later_cancel_each_way),
+        TEST(a_deadline_wins_over_a_later_plain_cancel_each_way),
         TEST(a_deadline_wins_over_a_later_close_each_way),
         TEST(a_cancel_wins_over_a_later_deadline_each_way),
         TEST(of_two_deadlines_the_earlier_wins_each_way),
         TEST(of_two_cancels_the_first_wins_each_way),
         TEST(messages_are_copied_and_cut),
+        TEST(causes_go_with_their_contexts),
         TEST(odd_messages_are_safe),
         TEST(cancel_and_deadline_race_to_one_verdict),
     };

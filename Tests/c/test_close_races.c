@@ -4,6 +4,8 @@
 // use it at the same time.
 #include "check.h"
 
+#include <sched.h>
+
 enum { PLACES = 8, VISITORS = 2 };
 
 static _Atomic uint64_t places[PLACES];
@@ -221,11 +223,98 @@ static void close_and_close(void) {
     }
 }
 
+// It had ended with the scope at the top, though nobody had noticed, before its handle was known. Its owner closes it and all
+// above, and a live context gets the cell of the one at the top, perhaps while somebody is on his way up there.
+enum { CHAIN = 8 };
+static struct { _Atomic uint64_t ctx; atomic_long asked; } question;
+static void ask_once_each(void *argument) {
+    long *open = argument;
+    uint64_t random = 21, last = 0;
+    while (!atomic_load(&over)) {
+        belay_ctx ctx = {atomic_load(&question.ctx)};
+        if (ctx.bits == last) continue;
+        last = ctx.bits;
+        for (volatile uint64_t spin = check_random(&random) % 64; spin > 0; spin--) {}
+        belay_status error = belay_err(ctx);
+        CHECK(error == BELAY_CANCELED || error == BELAY_ESTALE);
+        if (error == BELAY_CANCELED) ++*open;
+        atomic_fetch_add(&question.asked, 1);
+    }
+}
+static void ended_and_never_live(void) {
+    struct check_thread asker;
+    uint64_t random = 22;
+    long open = 0, rounds = 0;
+    // From the first move on everybody compares the clock with each deadline above, which takes its time.
+    belay_ctx chain[CHAIN], moved = belay_with_cancel(belay_background());
+    CHECK_IS(belay_set_deadline(moved, belay_now() + BELAY_SEC(1000)), BELAY_OK);
+    check_close(moved);
+    atomic_store(&over, false);
+    atomic_store(&question.ctx, 0);
+    atomic_store(&question.asked, 0);
+    check_start(&asker, ask_once_each, &open);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(300)); belay_now() < end; rounds++) {
+        for (int i = 0; i < CHAIN; i++)
+            chain[i] = belay_with_timeout(i ? chain[i - 1] : belay_background(), BELAY_SEC(1000));
+        CHECK_IS(belay_cancel(chain[0]), BELAY_OK);
+        atomic_store(&question.ctx, chain[CHAIN - 1].bits);
+        for (volatile uint64_t spin = check_random(&random) % 2048; spin > 0; spin--) {}
+        for (int i = CHAIN; i > 0; i--) check_close(chain[i - 1]);
+        belay_ctx next = belay_with_cancel(belay_background());
+        while (atomic_load(&question.asked) <= rounds) sched_yield();
+        check_close(next);
+    }
+    atomic_store(&over, true);
+    check_join(&asker);
+    printf("    of %ld it was open %ld times when it was asked\n", rounds, open);
+}
+
+// Threads that derive from a parent that is renewed again and again, each time in the same cell, and that has stripes before
+// long. What was derived from one that is closed has ended with it, and is not taken for a child of the next.
+enum { DERIVERS = 3 };
+static void derive_and_compare(void *argument) {
+    (void)argument;
+    while (!atomic_load(&over)) {
+        belay_ctx parent = {atomic_load(&places[0])}, child = belay_with_cancel(parent);
+        if (belay_is_none(child)) continue;
+        if (belay_err(parent) == BELAY_ESTALE) CHECK(belay_is_done(child));
+        check_close(child);
+    }
+}
+// True if the next one is in the same cell.
+static bool renew_the_parent(void) {
+    belay_ctx old = {atomic_load(&places[0])}, last = belay_with_cancel(old);
+    check_close(old);
+    for (volatile int spin = 0; spin < 1000; spin++) {} // until the others' children have gone: so the cell comes to us
+    check_close(last);
+    belay_ctx next = belay_with_cancel(belay_background());
+    atomic_store(&places[0], next.bits);
+    return (next.bits & 0xfffffff) == (old.bits & 0xfffffff);
+}
+static void derive_and_renew(void) {
+    struct check_thread derivers[DERIVERS];
+    uint64_t random = 41;
+    long held = 0, same = 0, all = 0;
+    atomic_store(&over, false);
+    atomic_store(&places[0], belay_with_cancel(belay_background()).bits);
+    for (int i = 0; i < DERIVERS; i++) check_start(&derivers[i], derive_and_compare, NULL);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(500)); belay_now() < end; all++) {
+        if (check_hold(&derivers[check_random(&random) % DERIVERS])) held++; // on its way to the stripes, now and then
+        if (renew_the_parent()) same++;
+        check_sleep(BELAY_US(1)); // until the others have met at the new one
+        check_free();
+    }
+    atomic_store(&over, true);
+    for (int i = 0; i < DERIVERS; i++) check_join(&derivers[i]);
+    check_close((belay_ctx){atomic_exchange(&places[0], 0)});
+    printf("    %ld parents, %ld in the cell of the one before; %ld threads held\n", all, same, held);
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(retain_and_close), TEST(derive_and_close), TEST(listen_and_close), TEST(listen_as_it_closes),
         TEST(leave_and_close),  TEST(cancel_and_close), TEST(wait_and_close),   TEST(ask_and_close),
-        TEST(close_and_close),
+        TEST(close_and_close),  TEST(ended_and_never_live), TEST(derive_and_renew),
     };
     RUN_TESTS(tests, "");
     return 0;

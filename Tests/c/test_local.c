@@ -3,6 +3,7 @@
 // Local contexts: lite ones in their caller's own memory.
 #include "check.h"
 
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -292,6 +293,86 @@ static void waiters_are_woken_by_whatever_ends_it(void) {
     close_it(&never);
 }
 
+// The close of a context that carries a value, or is detached, ends nothing but the leaves below; and those who wait for
+// one are told.
+static const belay_key holder_key = {"holder"};
+enum { HOLDERS = 4 };
+static belay_ctx holder(int kind, belay_ctx scope) {
+    if (kind == 0) return belay_with_value(belay_background(), &holder_key, NULL, NULL);
+    if (kind == 1) return belay_with_value(scope, &holder_key, NULL, NULL);
+    belay_ctx above = belay_with_cancel(scope), made = belay_without_cancel(above);
+    if (kind == 3) { // a value below one whose scope is closed
+        belay_ctx value = belay_with_value(made, &holder_key, NULL, NULL);
+        check_close(made);
+        made = value;
+    }
+    check_close(above);
+    return made;
+}
+
+static void waiters_are_woken_by_the_close_of_a_value(void) {
+    belay_ctx scope = root();
+    for (int round = 0; round < 4 * HOLDERS; round++) {
+        belay_ctx parent = holder(round % HOLDERS, scope);
+        belay_local local;
+        open_under(&local, parent, BELAY_FOREVER);
+        struct waiter waiter = {.local = &local};
+        struct check_thread thread;
+        check_start(&thread, wait_for_it, &waiter);
+        check_sleep(BELAY_MS(1));
+        is_live(&local);
+        check_close(parent);
+        check_join(&thread);
+        CHECK_IS(waiter.status, BELAY_CANCELED);
+        belay_ctx other = holder(round % HOLDERS, scope); // lives where the parent did
+        is_done(&local, BELAY_CANCELED);
+        check_close(other);
+        close_it(&local);
+    }
+    check_close(scope);
+}
+
+static belay_local awaited;
+static atomic_long round_of, out;
+static void wait_each_round(void *argument) {
+    uint64_t random = (uint64_t)(uintptr_t)argument;
+    for (long round = 1;; round++) {
+        while (atomic_load(&round_of) < round) {
+            if (atomic_load(&round_of) < 0) return;
+            sched_yield();
+        }
+        for (volatile uint64_t spin = check_random(&random) % 500; spin > 0; spin--) {}
+        CHECK_IS(belay_local_wait(&awaited, BELAY_FOREVER), BELAY_CANCELED);
+        atomic_fetch_add(&out, 1);
+    }
+}
+static void waiters_race_with_the_close_of_a_value(void) {
+    enum { WAITERS = 2 };
+    struct check_thread waiters[WAITERS];
+    uint64_t random = 11;
+    long rounds = check_scaled(4000);
+    belay_ctx scope = root();
+    atomic_store(&round_of, 0);
+    atomic_store(&out, 0);
+    for (int i = 0; i < WAITERS; i++) check_start(&waiters[i], wait_each_round, (void *)(uintptr_t)(i + 1));
+    for (long round = 1; round <= rounds; round++) {
+        int kind = (int)(check_random(&random) % HOLDERS);
+        belay_ctx parent = holder(kind, scope);
+        open_under(&awaited, parent, BELAY_FOREVER);
+        atomic_store(&round_of, round);
+        for (volatile uint64_t spin = check_random(&random) % 1500; spin > 0; spin--) {}
+        if (round % 16 == 0) check_sleep(BELAY_US(100));
+        check_close(parent);
+        belay_ctx other = holder(kind, scope); // in the same cell, as a rule
+        while (atomic_load(&out) < round * WAITERS) sched_yield();
+        check_close(other);
+        close_it(&awaited);
+    }
+    atomic_store(&round_of, -1);
+    for (int i = 0; i < WAITERS; i++) check_join(&waiters[i]);
+    check_close(scope);
+}
+
 // A function that waits for a local of its own returns as soon as another thread has cancelled that: the cancel may
 // still be on its way out.
 static void cancel_it(void *argument) { CHECK_IS(belay_local_cancel_cause(argument, 6, "six"), BELAY_OK); }
@@ -312,6 +393,67 @@ static void close_waits_for_the_cancel_that_woke_it(void) {
         check_join(&canceller);
         for (size_t i = 0; i < 8; i++) CHECK_IS(local.words[i], 0x5a5a5a5a5a5a5a5a);
     }
+}
+
+// The same with the canceller held up on its way, also between the verdict and its last step. It goes along a row of
+// locals; their owner follows, and closes each as soon as it reads as done.
+enum { ROW = 256 };
+static belay_local row[ROW];
+static atomic_long rows_open, rows_cancelled, cancels;
+static atomic_bool rows_over;
+
+static void cancel_rows(void *argument) {
+    (void)argument;
+    for (long done = 0;; done++) {
+        while (atomic_load(&rows_open) == done) {
+            if (atomic_load(&rows_over)) return;
+            sched_yield();
+        }
+        for (int i = 0; i < ROW; i++) {
+            CHECK_IS(belay_local_cancel(&row[i]), BELAY_OK);
+            atomic_fetch_add(&cancels, 1);
+        }
+        atomic_fetch_add(&rows_cancelled, 1);
+    }
+}
+static void close_rows(void *argument) {
+    (void)argument;
+    for (long done = 0; !atomic_load(&rows_over); done++) {
+        for (int i = 0; i < ROW; i++) {
+            open_under(&row[i], belay_background(), BELAY_FOREVER);
+            // After this the cancel believes that somebody sleeps, and has one thing more to write.
+            CHECK_IS(belay_local_wait(&row[i], 1), BELAY_TIMEOUT);
+        }
+        atomic_fetch_add(&rows_open, 1);
+        for (int i = 0; i < ROW; i++) {
+            while (!belay_local_is_done(&row[i])) {}
+            CHECK_IS(belay_local_close(&row[i]), BELAY_OK);
+            memset(&row[i], 0x5a, sizeof row[i]);
+        }
+        while (atomic_load(&rows_cancelled) == done) sched_yield();
+        for (int i = 0; i < ROW; i++)
+            for (size_t j = 0; j < 8; j++) CHECK_IS(row[i].words[j], 0x5a5a5a5a5a5a5a5a);
+    }
+}
+static void nobody_writes_after_the_close(void) {
+    struct check_thread canceller, owner;
+    uint64_t random = 31;
+    long held = 0;
+    atomic_store(&rows_open, 0);
+    atomic_store(&rows_cancelled, 0);
+    atomic_store(&rows_over, false);
+    check_start(&canceller, cancel_rows, NULL);
+    check_start(&owner, close_rows, NULL);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(400)); belay_now() < end;) {
+        check_await(&cancels, atomic_load(&cancels) + (long)(check_random(&random) % ROW));
+        if (check_hold(&canceller)) held++;
+        check_sleep(BELAY_US(5));
+        check_free();
+    }
+    atomic_store(&rows_over, true);
+    check_join(&owner);
+    check_join(&canceller);
+    printf("    %ld rows, in which the canceller was held %ld times\n", atomic_load(&rows_cancelled), held);
 }
 
 // --- Other runtimes
@@ -665,7 +807,8 @@ int main(void) {
         TEST(memory_without_one_reads_as_done), TEST(parents_that_are_none_are_refused), TEST(every_other_kind_is_a_parent),
         TEST(it_ends_with_its_parent), TEST(it_has_a_deadline_of_its_own), TEST(it_is_cancelled_by_itself),
         TEST(nothing_is_counted_and_nothing_leaks), TEST(waiters_are_woken_by_whatever_ends_it),
-        TEST(close_waits_for_the_cancel_that_woke_it), TEST(time_is_its_parents), TEST(waiting_goes_by_a_virtual_clock),
+        TEST(waiters_are_woken_by_the_close_of_a_value), TEST(waiters_race_with_the_close_of_a_value),
+        TEST(close_waits_for_the_cancel_that_woke_it), TEST(nobody_writes_after_the_close), TEST(time_is_its_parents), TEST(waiting_goes_by_a_virtual_clock),
         TEST(another_runtime_with_the_real_clock), TEST(a_child_process_has_none), TEST(agrees_with_the_model),
         TEST(threads_contend),
     };

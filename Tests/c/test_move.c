@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <poll.h>
+#include <sched.h>
 
 static belay_ctx far(belay_ctx parent) { return belay_with_timeout(parent, BELAY_SEC(1000)); }
 static belay_instant in(belay_duration length) { return belay_now() + length; }
@@ -270,6 +271,127 @@ static void a_late_timer_finds_nothing(void) {
     check_close(ctx);
 }
 
+// An attached child that had ended when the reset could no longer turn back was closed without leaving its parent's list:
+// whoever got its record next cut that list off behind it. Here with the causes of three others.
+static void use_its_record(void) {
+    static const char bytes[] = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
+                                "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+    belay_ctx others[3];
+    for (int i = 0; i < 3; i++) {
+        others[i] = belay_with_cancel(belay_background());
+        CHECK_IS(belay_cancel_cause(others[i], -1, bytes), BELAY_OK);
+    }
+    for (int i = 0; i < 3; i++) check_close(others[i]);
+}
+static belay_ctx heard(belay_ctx parent, atomic_int *ran) {
+    belay_ctx ctx = belay_with_cancel(parent);
+    CHECK(belay_on_done(ctx, check_count, ran).bits != 0);
+    return ctx;
+}
+static belay_ctx attached(belay_ctx ctx) {
+    belay_wait(ctx, 1);
+    return ctx;
+}
+// The new life, or {0} where the reset or this has closed it; counts the former.
+static belay_ctx reset_or_close(belay_ctx ctx, long *closed) {
+    belay_ctx next = belay_reset(ctx);
+    if (!belay_is_none(next)) return next;
+    belay_status why = belay_last_status(), status = belay_close(ctx);
+    CHECK(status == BELAY_OK || (status == BELAY_ESTALE && why != BELAY_EBUSY));
+    if (status == BELAY_ESTALE) {
+        ++*closed;
+        use_its_record();
+    }
+    return next;
+}
+
+enum { PAIRS = 24 };
+struct family { belay_ctx parent, others[PAIRS], own[PAIRS]; atomic_int ran; };
+static void make_family(struct family *all, belay_duration timeout) {
+    all->parent = belay_with_cancel(belay_background());
+    atomic_init(&all->ran, 0);
+    for (int i = 0; i < PAIRS; i++) {
+        all->others[i] = heard(all->parent, &all->ran);
+        all->own[i] = attached(belay_with_timeout(all->parent, timeout));
+    }
+}
+static void close_family(struct family *all) {
+    check_close(all->parent);
+    CHECK_IS(all->ran, PAIRS);
+    for (int i = 0; i < PAIRS; i++) check_close(all->others[i]);
+}
+
+struct resets { atomic_bool begun; long all, closed; };
+static void reset_before_the_deadline(void *argument) {
+    struct resets *resets = argument;
+    for (; !atomic_load(&over); resets->all += PAIRS) {
+        struct family all;
+        make_family(&all, BELAY_US(60));
+        atomic_store(&resets->begun, true);
+        for (int i = 0; i < PAIRS; i++) {
+            atomic_store(&moving, all.own[i].bits);
+            all.own[i] = reset_or_close(all.own[i], &resets->closed);
+        }
+        atomic_store(&resets->begun, false);
+        for (int i = 0; i < PAIRS; i++)
+            if (!belay_is_none(all.own[i])) check_close(all.own[i]);
+        close_family(&all);
+    }
+}
+static void a_reset_that_meets_the_deadline_leaves_the_list(void) {
+    struct resets resets = {0};
+    struct check_thread thread;
+    long held = 0;
+    atomic_store(&over, false);
+    atomic_store(&moving, 0);
+    check_start(&thread, reset_before_the_deadline, &resets);
+    for (belay_instant end = in(BELAY_MS(check_scaled(300))); belay_now() < end;) {
+        while (!atomic_load(&resets.begun)) sched_yield();
+        if (check_hold(&thread)) held++; // between its look at the clock and its swap, now and then
+        for (belay_instant due = in(BELAY_US(60)); belay_now() < due;)
+            if (belay_is_done((belay_ctx){atomic_load(&moving)})) break;
+        check_free();
+        while (atomic_load(&resets.begun)) sched_yield();
+    }
+    atomic_store(&over, true);
+    check_join(&thread);
+    printf("    %ld of %ld closed by the reset, which was held %ld times\n", resets.closed, resets.all, held);
+}
+
+static atomic_long turn;
+static void cancel_each_turn(void *argument) {
+    for (long done = 0; done < *(long *)argument; done++) {
+        while (atomic_load(&turn) != 2 * done + 1) sched_yield();
+        belay_cancel((belay_ctx){atomic_load(&moving)});
+        atomic_fetch_add(&turn, 1);
+    }
+}
+static void a_reset_that_meets_a_push_leaves_the_list(void) {
+    long closed = 0, rounds = check_scaled(600);
+    uint64_t random = 9;
+    struct check_thread canceller;
+    atomic_store(&turn, 0);
+    check_start(&canceller, cancel_each_turn, &rounds);
+    for (long round = 0; round < rounds; round++) {
+        struct family all;
+        make_family(&all, BELAY_FOREVER);
+        atomic_store(&moving, all.parent.bits);
+        atomic_fetch_add(&turn, 1);
+        for (volatile uint64_t spin = check_random(&random) % 400; spin > 0; spin--) {}
+        for (int left = PAIRS; left > 0;) {
+            for (int i = 0; i < PAIRS; i++) {
+                if (belay_is_none(all.own[i])) continue;
+                all.own[i] = reset_or_close(all.own[i], &closed);
+                if (belay_is_none(all.own[i])) left--;
+            }
+        }
+        while (atomic_load(&turn) != 2 * round + 2) sched_yield();
+        close_family(&all);
+    }
+    check_join(&canceller);
+    printf("    %ld closed by the reset in %ld rounds\n", closed, rounds);
+}
+
 static void what_cannot_be_reset(void) {
     belay_ctx ctx = belay_with_cancel(belay_background()), child = belay_with_cancel(ctx);
     CHECK(belay_is_none(belay_reset(ctx)));
@@ -306,7 +428,8 @@ int main(void) {
         TEST(a_childs_own_deadline_counts_again), TEST(earlier_later_and_never), TEST(never_past_the_parents), TEST(descendants_follow),
         TEST(listeners_of_descendants_are_told), TEST(callbacks_lost_where_the_parents_deadline_counts_again),
         TEST(a_keep_alive_is_never_cut_short), TEST(what_cannot_be_moved), TEST(moves_race_with_the_driver),
-        TEST(the_old_handle_is_stale), TEST(a_late_timer_finds_nothing), TEST(what_cannot_be_reset),
+        TEST(the_old_handle_is_stale), TEST(a_late_timer_finds_nothing), TEST(a_reset_that_meets_the_deadline_leaves_the_list),
+        TEST(a_reset_that_meets_a_push_leaves_the_list), TEST(what_cannot_be_reset),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -3,6 +3,7 @@
 // Races that were lost once, each named after what went wrong.
 #include "check.h"
 
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -182,6 +183,92 @@ static void a_negative_delay_is_none(void) {
     EVENTUALLY(LIVE_TASKS == 0);
 }
 
+// Of two threads that asked for the descriptor while the end came, one got the context's own and the other that of contexts
+// that are done; and one that asked again, another one than before.
+static struct { belay_ctx ctx; atomic_long round, asked, out; int first[2]; } asking;
+static bool next_round(long round) {
+    while (atomic_load(&asking.round) < round) {
+        if (atomic_load(&asking.round) < 0) return false;
+        sched_yield();
+    }
+    return true;
+}
+static void ask_for_the_descriptor(void *argument) {
+    int *first = argument;
+    uint64_t random = (uint64_t)(first - asking.first) + 51;
+    for (long round = 1; next_round(round); round++) {
+        for (volatile uint64_t spin = check_random(&random) % 600; spin > 0; spin--) {}
+        *first = belay_done_fd(asking.ctx);
+        CHECK(*first >= 0);
+        atomic_fetch_add(&asking.asked, 1);
+        for (int turn = 1; !belay_is_done(asking.ctx); turn++) {
+            CHECK_IS(belay_done_fd(asking.ctx), *first);
+            if (turn % 32 == 0) sched_yield();
+        }
+        CHECK_IS(belay_done_fd(asking.ctx), *first);
+        atomic_fetch_add(&asking.out, 1);
+    }
+}
+static void cancel_each_round(void *argument) {
+    (void)argument;
+    uint64_t random = 50;
+    for (long round = 1; next_round(round); round++) {
+        while (round % 2 && atomic_load(&asking.asked) < 2 * round) sched_yield(); // as they ask again, or for the first time
+        for (volatile uint64_t spin = check_random(&random) % 600; spin > 0; spin--) {}
+        belay_cancel(asking.ctx);
+    }
+}
+static void the_descriptor_stays_the_same(void) {
+    struct check_thread askers[2], canceller;
+    atomic_store(&asking.round, 0);
+    atomic_store(&asking.asked, 0);
+    atomic_store(&asking.out, 0);
+    check_start(&canceller, cancel_each_round, NULL);
+    for (int i = 0; i < 2; i++) check_start(&askers[i], ask_for_the_descriptor, &asking.first[i]);
+    for (long round = 1, rounds = check_scaled(3000); round <= rounds; round++) {
+        asking.ctx = belay_with_cancel(belay_background());
+        atomic_store(&asking.round, round);
+        while (atomic_load(&asking.out) < 2 * round) sched_yield();
+        CHECK_IS(asking.first[0], asking.first[1]);
+        belay_cancel(asking.ctx); // the canceller may still be on its way
+        check_close(asking.ctx);
+    }
+    atomic_store(&asking.round, -1);
+    for (int i = 0; i < 2; i++) check_join(&askers[i]);
+    check_join(&canceller);
+}
+
+// A call that found a context whose close had just taken its last reference said "stale", and the next one "live".
+static void derive_and_close(void *argument) {
+    (void)argument;
+    while (!atomic_load(&over)) {
+        belay_ctx ctx = belay_with_cancel(belay_background());
+        atomic_store(&place, ctx.bits);
+        check_close(ctx);
+    }
+}
+static void stale_is_for_ever(void) {
+    struct check_thread owner;
+    long held = 0, stale = 0;
+    atomic_store(&over, false);
+    atomic_store(&place, 0);
+    check_start(&owner, derive_and_close, NULL);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(400)); belay_now() < end || stale == 0;) {
+        if (check_hold(&owner)) held++; // between the two steps of its close, now and then
+        belay_ctx ctx = placed();
+        if (belay_retain(ctx) == BELAY_ESTALE) {
+            CHECK_IS(belay_err(ctx), BELAY_ESTALE);
+            stale++;
+        } else if (ctx.bits) {
+            belay_close(ctx);
+        }
+        check_free();
+    }
+    atomic_store(&over, true);
+    check_join(&owner);
+    printf("    stale %ld times, with the owner held %ld times\n", stale, held);
+}
+
 // The child of a fork took a lock that a thread of the parent had held.
 static void derive_with_cause(void *argument) {
     (void)argument;
@@ -215,7 +302,8 @@ int main(void) {
     static const struct check_test tests[] = {
         TEST(a_close_races_with_the_push_to_it), TEST(retains_contend_with_derivations),
         TEST(a_cancel_that_comes_second_leaves_nothing_live), TEST(time_left_is_never_for_ever), TEST(every_waiter_wakes),
-        TEST(error_and_cause_agree_during_a_close), TEST(error_and_cause_agree_inside_the_close), TEST(a_negative_delay_is_none), TEST(a_forked_child_answers),
+        TEST(error_and_cause_agree_during_a_close), TEST(error_and_cause_agree_inside_the_close), TEST(a_negative_delay_is_none),
+        TEST(the_descriptor_stays_the_same), TEST(stale_is_for_ever), TEST(a_forked_child_answers),
     };
     RUN_TESTS(tests, "");
     return 0;

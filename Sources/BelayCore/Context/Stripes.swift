@@ -122,7 +122,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         listen.pointee.stripes.store(next << 32 | UInt64(chain.head), ordering: .releasing)
         while true {
             let old = pointee.references.get()
-            // Being closed: the unit goes when the node does.
+            // Being closed: the unit goes when the node does. (The generation alone would do: the close learns in the step that
+            // takes it whether there are stripes. With `closing` there it is only too late for them to be of use.)
             guard old >> Handle.generationShift == generation, old & References.closing == 0 else { return }
             if pointee.references.change(old, (old | References.striped) &+ References.bias) { break }
         }

@@ -32,10 +32,14 @@ enum Descriptor {
         return -1
     }
 
-    /// The descriptor that was made for a scope before it ended, if one was.
+    /// The descriptor that was made for a scope before it ended, if one was. Under the lock: whoever makes it may have
+    /// looked before the end, and have it only in a moment.
     static func existing(_ scope: NodePointer) -> Int32? {
         guard scope.state.has(State.attached) else { return nil }
-        let kept = scope.listen.pointee.descriptor.get()
+        let listen = scope.listen
+        listen.pointee.lock.lock()
+        defer { listen.pointee.lock.unlock() }
+        let kept = listen.pointee.descriptor.get()
         return kept == 0 ? nil : Int32(kept) - 1
     }
 
