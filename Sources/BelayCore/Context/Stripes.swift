@@ -21,6 +21,11 @@ struct Stripe: ~Copyable {
         Region.stripes.pointee.cell(index, as: Stripe.self)
     }
 
+    /// The unit whose first stripe this is: nothing counted, in that generation.
+    static func setAll(of first: UInt32, generation: UInt64) {
+        for offset in 0..<perUnit { at(first + offset).pointee.word.store(generation << 32, ordering: .releasing) }
+    }
+
     /// Adds to the stripe's count while it is of this generation.
     @inline(__always) borrowing func add(_ delta: Int32, generation: UInt64) -> Bool {
         var old = word.get()
@@ -117,20 +122,22 @@ extension UnsafeMutablePointer where Pointee == Node {
         if listen.pointee.stripes.get() != 0 { return }
         guard let chain = Region.stripes.pointee.takeChain(length: Stripe.perUnit) else { return }
         guard chain.count == Stripe.perUnit else { return Region.stripes.pointee.giveChain(chain) }
-        // The words hold a generation that no unit ever had, so they cannot be counted on until they are set below.
+        // The words hold a generation that is no node's, so they cannot be counted on until they are set below.
         let next = (Stripe.at(chain.head).pointee.word.get() >> 32) &+ 1
         listen.pointee.stripes.store(next << 32 | UInt64(chain.head), ordering: .releasing)
         while true {
             let old = pointee.references.get()
-            // Being closed: the unit goes when the node does. (The generation alone would do: the close learns in the step that
-            // takes it whether there are stripes. With `closing` there it is only too late for them to be of use.)
-            guard old >> Handle.generationShift == generation, old & References.closing == 0 else { return }
+            // Being closed: the unit goes when the node does. (The generation alone would do: the close learns in the step
+            // that takes it whether there are stripes. With `closing` there it is only too late for them to be of use.)
+            guard old >> Handle.generationShift == generation, old & References.closing == 0 else {
+                // Used up all the same: somebody may have read it, taken a seat with it, and be on his way here still when
+                // another node has the unit.
+                return Stripe.setAll(of: chain.head, generation: next &+ 1)
+            }
             if pointee.references.change(old, (old | References.striped) &+ References.bias) { break }
         }
         // From here on a close collapses the unit, under our lock. Until a stripe is set, the node's own word counts.
-        for offset in 0..<Stripe.perUnit {
-            Stripe.at(chain.head + offset).pointee.word.store(next << 32, ordering: .releasing)
-        }
+        Stripe.setAll(of: chain.head, generation: next)
     }
 
     /// The close of a node with stripes: sums them into the node's own word, and takes away the bias and the owner's
