@@ -400,13 +400,13 @@ static void close_waits_for_the_cancel_that_woke_it(void) {
 enum { ROW = 256 };
 static belay_local row[ROW];
 static atomic_long rows_open, rows_cancelled, cancels;
-static atomic_bool rows_over;
+static atomic_bool rows_over, rows_closed;
 
 static void cancel_rows(void *argument) {
     (void)argument;
     for (long done = 0;; done++) {
         while (atomic_load(&rows_open) == done) {
-            if (atomic_load(&rows_over)) return;
+            if (atomic_load(&rows_closed)) return;
             sched_yield();
         }
         for (int i = 0; i < ROW; i++) {
@@ -442,6 +442,7 @@ static void nobody_writes_after_the_close(void) {
     atomic_store(&rows_open, 0);
     atomic_store(&rows_cancelled, 0);
     atomic_store(&rows_over, false);
+    atomic_store(&rows_closed, false);
     check_start(&canceller, cancel_rows, NULL);
     check_start(&owner, close_rows, NULL);
     for (belay_instant end = belay_now() + BELAY_MS(check_scaled(400)); belay_now() < end;) {
@@ -451,7 +452,8 @@ static void nobody_writes_after_the_close(void) {
         check_free();
     }
     atomic_store(&rows_over, true);
-    check_join(&owner);
+    check_join(&owner); // who may have opened one more row, and waits for its end
+    atomic_store(&rows_closed, true);
     check_join(&canceller);
     printf("    %ld rows, in which the canceller was held %ld times\n", atomic_load(&rows_cancelled), held);
 }
