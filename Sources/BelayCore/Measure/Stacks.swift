@@ -30,17 +30,17 @@ struct Stacks: ~Copyable {
         known.free()
     }
 
-    /// The number of the frame that is the call into Belay; the caller's own, where that left no frame.
+    /// The number of the frame that is the call into Belay; the caller's own, where that left no frame. What walks the
+    /// stack for us may be on it too, before all of ours (a sanitizer's, for one).
     mutating func start(of site: Site) -> Int {
         var start = 0
+        var isOurs = false
         var isFound = false
         for position in 0..<min(site.frameCount, Stacks.deepest) {
-            let frame = look(site.frame(position))
-            if frame == .ours {
-                start = position
-                isFound = true
-            } else if frame == .other {
-                return isFound ? start : position
+            switch look(site.frame(position)) {
+            case .ours: (start, isFound, isOurs) = (position, true, true)
+            case .inside: isOurs = true
+            case .other: if isOurs { return isFound ? start : position }
             }
         }
         return start
