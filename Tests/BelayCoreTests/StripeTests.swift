@@ -81,7 +81,7 @@ extension LiveCountTests {
                 closing.addStripes(generation: handle.generation)
                 closing.takeSeat(handle, thread)
                 closing.release()
-                let (other, _) = striped() // with the same unit, as a rule
+                let (other, _) = striped()  // with the same unit, as a rule
                 expect(!thread.pointee.seat.acquire(handle))
                 expect(!thread.pointee.seat.release(handle.index))
                 expect(belay_close(other) == BELAY_OK)
