@@ -5,11 +5,14 @@ import Synchronization
 extension Handle {
     /// What `belay_err` answers. Where the state word alone decides, the one look at it is all.
     @inline(__always) func status() -> belay_status {
+        guard kind == Kind.scope, let found = find() else { return statusOfOther() }
+        if found.state.isDone { return found.state.verdict.status }
+        return found.state.has(State.pulls | State.timed | State.asks) ? statusFarther(found) : BELAY_OK
+    }
+
+    /// The same for what is no scope, or was not found.
+    @inline(never) private func statusOfOther() -> belay_status {
         guard let found = find() else { return absent() }
-        if kind == Kind.scope {
-            if found.state.isDone { return found.state.verdict.status }
-            if !found.state.has(State.pulls | State.timed | State.asks) { return BELAY_OK }
-        }
         return statusFarther(found)
     }
 

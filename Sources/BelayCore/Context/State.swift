@@ -110,9 +110,16 @@ struct Verdict: Equatable {
     /// What a child of a context with this verdict gets.
     var inherited: Verdict { isDeadline ? .inheritedDeadline : .inheritedCanceled }
 
-    var status: belay_status {
-        if self == .live { return BELAY_OK }
-        return isDeadline ? BELAY_DEADLINE_EXCEEDED : BELAY_CANCELED
+    /// From a table of two bits for each verdict: without a branch.
+    @inline(__always) var status: belay_status { belay_status(UInt32(Verdict.statuses >> (2 * bits) & 3)) }
+
+    private static let statuses: UInt64 =
+        entry(.live, BELAY_OK) | entry(.canceled, BELAY_CANCELED) | entry(.canceledWithCause, BELAY_CANCELED)
+        | entry(.deadline, BELAY_DEADLINE_EXCEEDED) | entry(.inheritedCanceled, BELAY_CANCELED)
+        | entry(.inheritedDeadline, BELAY_DEADLINE_EXCEEDED)
+
+    @inline(__always) private static func entry(_ verdict: Verdict, _ status: belay_status) -> UInt64 {
+        UInt64(status.rawValue) << (2 * verdict.bits)
     }
 }
 
