@@ -176,18 +176,20 @@ static void stacks_begin_with_what_was_called(void) {
         "belay_notify_signals", "belay_with_data", "belay_custom",
     };
     struct pprof *profile = pprof_take(BELAY_PROFILE_LIVE);
-    bool seen[sizeof names / sizeof *names] = {false};
+    bool seen[sizeof names / sizeof *names] = {false}, are_merged = false;
     for (size_t i = 0; i < profile->sample_count; i++) {
         if (profile->samples[i].values[0] == 0) continue;
         uint64_t leaf = profile->locations[profile->samples[i].frames[0]].function;
         bool is_known = false;
         for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
-            if (!pprof_says(profile, profile->functions[leaf].name, names[n])) continue;
-            seen[n] = is_known = true;
+            char merged[40]; // what the compiler calls several that it found to be alike
+            snprintf(merged, sizeof merged, "%sTm", names[n]);
+            if (pprof_says(profile, profile->functions[leaf].name, merged)) is_known = are_merged = true;
+            if (pprof_says(profile, profile->functions[leaf].name, names[n])) is_known = seen[n] = true;
         }
         CHECK(is_known);
     }
-    for (size_t n = 0; n < sizeof names / sizeof *names; n++) CHECK(seen[n]);
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) CHECK(seen[n] || are_merged);
     pprof_free(profile);
     for (size_t i = sizeof all / sizeof *all; i-- > 0;) check_close(all[i]);
     CHECK_IS(belay_pool_free(pool), BELAY_OK);
