@@ -29,7 +29,7 @@ SHOWN = (
     ("request", "all contexts of a request"),
     ("bytes.timeout", "bytes, with a timeout"),
     ("timer.churn.1000000", "timer add + stop, 10⁶ pending"),
-    ("timer.random.1000000", "random timer of 10⁶ moved"),
+    ("timer.moved.1000000", "one of 10⁶ timers moved"),
 )
 COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 LEFT, WIDTH, BAR, GAP = 250, 760, 12, 10

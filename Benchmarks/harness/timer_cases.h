@@ -5,13 +5,15 @@
  *     static void timer_close(void);
  *     static inline void timer_add(long i, int64_t delay);   arms timer i; it calls timer_fired(i) in `delay` ns
  *     static inline void timer_cancel(long i);               disarms it
+ *     static inline void timer_move(long i, int64_t delay);  an armed one is due in `delay` ns instead
  *     static void timer_wait(void);                          runs or sleeps until timers_left is 0
  *
- * or, for a bare data structure that is told the time (TIMER_VIRTUAL), instead of the last:
+ * or, for a bare data structure that is told the time (TIMER_VIRTUAL), instead of the last two:
  *
  *     static long timer_advance(int64_t step);               time goes on by so many ns; answers how many came due
  *
- * or (TIMER_LOOPS_ONLY) neither: then there are the cases in which nothing comes due, TIMER_LOOP_CASES("timer").
+ * or (TIMER_LOOPS_ONLY) neither: then there are the cases in which nothing is moved or comes due,
+ * TIMER_LOOP_CASES("timer").
  *
  * Define them, then include this, then put TIMER_CASES into BENCH_CASES. They are no function pointers, so that nothing
  * stands between the loop and the facility. A facility that remembers the time of its loop's last turn defines
@@ -72,13 +74,24 @@ static void run_timer_random(bench *b) {
     }
 }
 
+#if defined TIMER_VIRTUAL || defined TIMER_LOOPS_ONLY
+#define TIMER_MOVES(prefix)
+#else
+/* An idle timeout: something arrives on one of many connections. */
+static void run_timer_moved(bench *b) {
+    for (uint64_t i = 0; i < b->n; i++)
+        timer_move((long)(bench_random(b) * (uint64_t)b->size >> 32), timer_delay(b));
+}
+#define TIMER_MOVES(prefix) , TIMER_SIZES(prefix ".moved", run_timer_moved, timers_setup)
+#endif
+
 #define TIMER_WORK(name, run, setup, count) {name "." #count, run, count, BENCH_ONE, setup, timers_teardown}
 #define TIMER_SIZES(name, run, setup)                                                                            \
     TIMER_WORK(name, run, setup, 1000), TIMER_WORK(name, run, setup, 100000), TIMER_WORK(name, run, setup, 1000000)
 #define TIMER_LOOP_CASES(prefix)                                                                                 \
     TIMER_SIZES(prefix ".churn", run_timer_churn, timers_setup),                                                 \
     TIMER_SIZES(prefix ".oldest", run_timer_oldest, timers_setup_fixed),                                         \
-    TIMER_SIZES(prefix ".random", run_timer_random, timers_setup)
+    TIMER_SIZES(prefix ".random", run_timer_random, timers_setup) TIMER_MOVES(prefix)
 
 #if defined TIMER_LOOPS_ONLY
 

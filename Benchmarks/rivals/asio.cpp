@@ -51,10 +51,19 @@ inline void timer_add(long i, int64_t delay) {
 }
 
 /* The handlers of cancelled waits are queued until a turn of the loop: here there is one for every 256. */
-inline void timer_cancel(long i) {
+inline void count_cancelled() {
     static unsigned cancelled;
-    timers[i].cancel();
     if (++cancelled % 256 == 0) context->poll();
+}
+
+inline void timer_cancel(long i) {
+    timers[i].cancel();
+    count_cancelled();
+}
+
+inline void timer_move(long i, int64_t delay) {
+    timer_add(i, delay); /* cancels the wait that there is */
+    count_cancelled();
 }
 
 void timer_wait();

@@ -106,6 +106,10 @@ static inline void timer_cancel(long i) {
     g_source_unref(timers[i]);
 }
 
+static inline void timer_move(long i, int64_t delay) {
+    g_source_set_ready_time(timers[i], g_get_monotonic_time() + (delay + 999) / 1000);
+}
+
 static void timer_wait(void);
 #include "timer_cases.h"
 

@@ -37,6 +37,10 @@ static inline void timer_add(long i, int64_t delay) {
 }
 
 static inline void timer_cancel(long i) { ev_timer_stop(loop, &timers[i]); }
+static inline void timer_move(long i, int64_t delay) {
+    timers[i].repeat = (double)delay * 1e-9;
+    ev_timer_again(loop, &timers[i]);
+}
 
 static void timer_wait(void);
 #define TIMER_REFRESH() ev_now_update(loop)

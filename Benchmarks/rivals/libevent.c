@@ -43,6 +43,7 @@ static inline void timer_add(long i, int64_t delay) {
 }
 
 static inline void timer_cancel(long i) { event_del(&timers[i]); }
+static inline void timer_move(long i, int64_t delay) { timer_add(i, delay); }
 
 static void timer_wait(void);
 #define TIMER_REFRESH() event_base_update_cache_time(base)

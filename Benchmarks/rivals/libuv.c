@@ -34,6 +34,10 @@ static inline void timer_add(long i, int64_t delay) {
 /* A handle must be closed before its memory can be used again; a program keeps it and stops it. */
 static inline void timer_cancel(long i) { uv_timer_stop(&timers[i]); }
 
+static inline void timer_move(long i, int64_t delay) {
+    uv_timer_start(&timers[i], fire, (uint64_t)(delay + 999999) / 1000000, 0);
+}
+
 static void timer_wait(void);
 #define TIMER_REFRESH() uv_update_time(&loop)
 #include "timer_cases.h"

@@ -180,6 +180,19 @@ fn random(b: &mut Bench) -> Box<dyn FnMut(&mut Bench)> {
     })
 }
 
+// A sleep that is armed stays so: it needs no poll.
+fn moved(b: &mut Bench) -> Box<dyn FnMut(&mut Bench)> {
+    let mut t = outstanding(b, false);
+    Box::new(move |b| {
+        let _entered = t.runtime.enter();
+        for _ in 0..b.n {
+            let one = (b.next() * b.size >> 32) as usize;
+            let instant = tokio::time::Instant::now() + delay(b);
+            t.sleeps[one].as_mut().expect("a sleep").as_mut().reset(instant);
+        }
+    })
+}
+
 fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     let mut add = |name: &str, size, kind, make| all.push(Case { name: name.to_string(), size, kind, make });
@@ -202,6 +215,7 @@ fn cases() -> Vec<Case> {
         add(&format!("timer.churn.{n}"), n, Kind::One, churn);
         add(&format!("timer.oldest.{n}"), n, Kind::One, oldest);
         add(&format!("timer.random.{n}"), n, Kind::One, random);
+        add(&format!("timer.moved.{n}"), n, Kind::One, moved);
     }
     all
 }

@@ -28,6 +28,8 @@ static inline void timer_add(long i, int64_t delay) {
 
 static inline void timer_cancel(long i) { belay_timer_stop(timers[i]); }
 
+static inline void timer_move(long i, int64_t delay) { belay_timer_reset(timers[i], delay); }
+
 static void timer_wait(void);
 #include "timer_cases.h"
 
