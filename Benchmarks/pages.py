@@ -10,7 +10,7 @@ import re
 import sys
 
 from chart import SHOWN
-from report import FLOORS, OURS, figure, times
+from report import FLOORS, OURS, figure, is_met, times
 
 # The rival that the README's table is about, and the cases that say least to somebody who is new.
 GO = "go"
@@ -49,7 +49,7 @@ def goals(data: dict, results: dict) -> list[str]:
     units = {case: result["unit"] for case, result in results.items()}
     rows = ["| | beside | measured | goal | |", "|---|---|---:|---:|---|"]
     for goal in data["goals"]:
-        mark = "✓" if goal["ratio"] >= goal["goal"] else "not met"
+        mark = "✓" if is_met(goal) else "not met"
         rows.append(
             f"| {goal['what']} | {beside(goal, units)} | {times(goal['ratio'])} | ≥ {goal['goal']:g}× | {mark} |"
         )
