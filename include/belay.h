@@ -225,8 +225,8 @@ belay_ctx belay_merge(const belay_ctx *parents, size_t n);
 
 /* A leaf for hot paths: a context that is only asked, waited for, cancelled and closed, at most `timeout` from now
  * (BELAY_FOREVER: no deadline of its own; no clock is read). It joins no list, takes no lock and keeps no reference on
- * its parent, so nothing is shared with other threads: it saves time where several of them derive under one parent. A
- * thread that has its parent for itself saves little or nothing by it. Deriving from it or registering on it
+ * its parent, so nothing is shared with other threads: that saves two locked instructions of the three that
+ * belay_with_cancel and its close take, and little time. Deriving from it or registering on it
  * (belay_after_func, belay_on_done, belay_done_fd, belay_wait_any) is BELAY_ELEAF. It has no values. It ends with its
  * parent: a parent that is closed reads as cancelled. With the parent closed its cause cannot be known any more; a lite
  * context that was asked before keeps it. Where its own deadline passed and its parent was cancelled before anyone
