@@ -39,12 +39,12 @@ public func benchWheelAdvance(_ storage: UnsafeMutableRawPointer, _ cells: UInt,
     let wheel = wheel(storage, cells)
     var fired = 0
     while true {
-        let (first, count) = wheel.advance(to: instant, most: 256)
-        var index = first
+        let advance = wheel.advance(to: instant, most: 256)
+        var index = advance.first
         while index != 0 {
             fired &+= 1
             index = wheel.space.entry(index).pointee.next.get()
         }
-        if count < 256 { return fired }
+        if advance.isWhole { return fired }
     }
 }

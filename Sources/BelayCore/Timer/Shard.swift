@@ -213,20 +213,21 @@ struct Shard: ~Copyable {
 
     private static let mostAtOnce = 256
 
-    /// Fires what is due by `now`, a few hundred at a time so that the lock is free in between.
+    /// Fires what is due by `now`. The wheel handles a few hundred timers at a time, so that the lock is free in between.
     static func fire(_ number: UInt32, now: Int64) {
         let shard = at(number)
-        var more = true
-        while more {
+        var isWhole = false
+        while !isWhole {
             shard.pointee.lock.lockInPlace()
             let wheel = wheel(number)
-            let (first, count) = wheel.advance(to: now, most: mostAtOnce)
+            let advance = wheel.advance(to: now, most: mostAtOnce)
+            let count = advance.count
             // Once the lock is gone a scope may be armed anew, which uses its links: so the list is copied.
             let thread = count == 0 ? nil : Thread.current
             let instant = count == 0 ? now : Clock.now(in: runtime(of: number))
             thread?.count(Counter.timerFired.rawValue, UInt64(count))
             withUnsafeTemporaryAllocation(of: UInt32.self, capacity: mostAtOnce) { due in
-                var index = first
+                var index = advance.first
                 for position in 0..<count {
                     if let thread { Lateness.note(wheel.space.entry(index).pointee.expiry.get(), now: instant, thread) }
                     claim(index)
@@ -237,7 +238,7 @@ struct Shard: ~Copyable {
                 shard.pointee.lock.unlockInPlace()
                 for position in 0..<count { deliver(due[position]) }
             }
-            more = count == mostAtOnce
+            isWhole = advance.isWhole
         }
     }
 

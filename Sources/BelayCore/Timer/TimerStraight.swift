@@ -71,11 +71,16 @@ public func belay_timer_reset(_ timer: belay_timer, _ delay: belay_duration) -> 
     guard !overflow, let pending = Pending.lock(handle, toFree: false) else { return TimerTask.reset(handle, delay) }
     let thread = pending.thread
     let wheel = Shard.wheel(pending.number)
-    wheel.removeInPlace(pending.task.entry)
     thread.count(.timerStopped)
-    wheel.add(handle.index | WheelSpace.second, pending.task.entry, at: expiry)
     thread.count(.timerArmed)
-    let hasten = pending.shard.pointee.lowerWake(to: expiry)
+    var hasten = false
+    if expiry >= pending.task.pointee.entry.expiry.get() {
+        wheel.putOff(pending.task.entry, to: expiry)
+    } else {
+        wheel.removeInPlace(pending.task.entry)
+        wheel.add(handle.index | WheelSpace.second, pending.task.entry, at: expiry)
+        hasten = pending.shard.pointee.lowerWake(to: expiry)
+    }
     pending.shard.pointee.lock.unlockInPlace()
     if hasten { Driver.hasten(expiry, 0) }
     return BELAY_OK

@@ -48,8 +48,12 @@ struct WheelSpace {
 /// once the timers are many; eight that are walked in turns miss at the same time. An entry knows where its list's head
 /// stands, its *place*, and whatever else a removal has to know follows from that.
 ///
-/// Each slot keeps the earliest and the latest of its instants, exact until something is removed, then too wide. They let
-/// the driver sleep until a timer is due, and not until a slot's border, when only a cascade would be to do.
+/// Each slot keeps the earliest and the latest of its instants, exact until something is removed or put off, then too
+/// wide. They let the driver sleep until a timer is due, and not until a slot's border, when only a cascade would be to do.
+///
+/// Two things break the rules for a while. A timer that was *put off* (`putOff`) stays where it stands, in a slot of its past,
+/// until time comes there. And a slot of 100,000 timers is not cascaded at once, while others wait for the lock around this
+/// wheel: what is left of it is *unfinished*, and goes first when time goes on.
 struct Wheel {
     static let tickShift: Int64 = 15
     static let digitBits: UInt64 = 6
@@ -69,6 +73,8 @@ struct Wheel {
         /// `allLists`; or 0 where a slot has one list only, so that the order of timers that are due together depends on
         /// nothing but the order in which they were added: for virtual clocks. Changed while the wheel is empty.
         var listMask: UInt64
+        /// The slot that was left half way through a cascade; 0 for none, since level 0 has none.
+        var unfinished: Int
 
         static let occupiedOffset = 16
     }
@@ -227,6 +233,12 @@ struct Wheel {
         if bits.pointee == 0 { header.pointee.levels &= ~(1 &<< UInt64(level)) }
     }
 
+    /// Makes an entry that is in this wheel due later than it is, at the cost of one store: whoever puts a timeout off with
+    /// each message moves it in the wheel only when it would have passed.
+    @inline(__always) func putOff(_ entry: UnsafeMutablePointer<WheelEntry>, to expiry: Int64) {
+        entry.pointee.expiry.set(expiry)
+    }
+
     // MARK: time
 
     /// The first occupied slot in order of time.
@@ -237,99 +249,124 @@ struct Wheel {
         return (level, occupied(level).pointee.trailingZeroBitCount)
     }
 
-    /// When the next `advance` should be: never before a timer is due unless one was removed, and at the latest a tick after
-    /// it. Timers that share a tick are waited for together, so that one pass fires them all; a lone one is
-    /// waited for to the nanosecond. `Int64.max` when there is none.
+    /// When the next `advance` should be: never before a timer is due unless one was removed or put off, and at the latest a
+    /// tick after it. Timers that share a tick are waited for together, so that one pass fires them all; a lone one is
+    /// waited for to the nanosecond. `Int64.max` when there is none, `Int64.min` when a cascade is unfinished.
     var wake: Int64 {
+        if header.pointee.unfinished != 0 { return .min }
         guard let (level, digit) = first else { return .max }
         let slot = slot(level * Wheel.slotsPerLevel + digit)
         let tickEnd = slot.pointee.earliest | ((1 << Wheel.tickShift) - 1)
         return min(slot.pointee.latest, tickEnd)
     }
 
-    /// Never later than the first timer, and earlier only if one was removed; `Int64.max` when there is none.
+    /// Never later than the first timer, and earlier only if one was removed or put off; `Int64.max` when there is none.
     var earliest: Int64 {
         guard let (level, digit) = first else { return .max }
-        return slot(level * Wheel.slotsPerLevel + digit).pointee.earliest
+        let earliest = slot(level * Wheel.slotsPerLevel + digit).pointee.earliest
+        let unfinished = header.pointee.unfinished
+        return unfinished == 0 ? earliest : min(earliest, slot(unfinished).pointee.earliest)
     }
 
-    /// Moves on to `instant` and takes out what is due by then, at most `most` timers: a list through `next`, 0 at its
-    /// end. Fewer than `most` means that all were taken.
-    func advance(to instant: Int64, most: Int) -> (first: UInt32, count: Int) {
+    /// What an `advance` took out: a list through `next`, 0 at its end; and whether there is more to do.
+    struct Advance {
+        var first: UInt32 = 0
+        var count = 0
+        var isWhole = true
+    }
+
+    /// Moves on to `instant` and takes out what is due by then. It handles about `most` timers, takes no more than that, and is to
+    /// be called again, with an instant that is not earlier, until the answer is whole.
+    func advance(to instant: Int64, most: Int) -> Advance {
         let target = Wheel.tick(of: instant)
-        var due = Due()
-        while let (level, digit) = first {
+        var answer = Advance()
+        var left = most
+        if header.pointee.unfinished != 0 { lower(header.pointee.unfinished, by: instant, &left, into: &answer) }
+        while answer.isWhole, let (level, digit) = first {
             let shift = UInt64(level) &* Wheel.digitBits
             let start = (header.pointee.tick >> shift & ~63 | UInt64(digit)) << shift
             if start > target { break }
-            let number = level &* Wheel.slotsPerLevel &+ digit
-            takeDue(number, by: instant, most: most, into: &due)
-            if due.count == most { return (due.first, due.count) }
-            if level == 0 && start == target { break }
-            // All that is left there is due later than the slot's first tick: with the wheel moved on to that tick it
-            // stands lower. On level 0 nothing is left.
+            if left <= 0 {
+                answer.isWhole = false
+                break
+            }
+            // All that stands there is due later than the slot's first tick, or just then: with the wheel moved on to that
+            // tick it goes lower. On level 0, all of it is due, but for the last slot's.
             header.pointee.tick = max(header.pointee.tick, start)
-            replace(number)
+            let number = level &* Wheel.slotsPerLevel &+ digit
+            if level != 0 {
+                lower(number, by: instant, &left, into: &answer)
+            } else {
+                takeDue(number, by: instant, &left, into: &answer)
+                if start == target { break }
+            }
         }
-        header.pointee.tick = max(header.pointee.tick, target)
-        return (due.first, due.count)
+        if answer.isWhole { header.pointee.tick = max(header.pointee.tick, target) }
+        return answer
     }
 
-    private struct Due {
-        var first: UInt32 = 0
-        var count = 0
-    }
-
-    /// Takes what is due out of a slot, up to `most` in all. If that is everything, the bounds of what is left are exact.
-    private func takeDue(_ number: Int, by instant: Int64, most: Int, into due: inout Due) {
+    /// Takes what is due out of a slot of level 0, as long as there is something `left`. If that is everything, the bounds of
+    /// what stays are exact.
+    private func takeDue(_ number: Int, by instant: Int64, _ left: inout Int, into answer: inout Advance) {
         let slot = slot(number)
         var earliest = Int64.max
         var latest = Int64.min
-        let isWhole = forEach(in: slot, slot.pointee.lists) { index, entry in
+        walk(slot, slot.pointee.lists, taking: false) { index, entry in
             let expiry = entry.pointee.expiry.get()
-            if expiry > instant {
+            if expiry <= instant {
+                if left <= 0 {
+                    answer.isWhole = false
+                    return false
+                }
+                left &-= 1
+                remove(entry)
+                answer.take(index, entry)
+            } else if Wheel.tick(of: expiry) > header.pointee.tick {
+                // Put off.
+                remove(entry)
+                place(index, entry, expiry)
+            } else {
                 earliest = min(earliest, expiry)
                 latest = max(latest, expiry)
-                return true
             }
-            if due.count == most { return false }
-            remove(entry)
-            entry.pointee.next.set(due.first)
-            due.first = index
-            due.count &+= 1
             return true
         }
-        if !isWhole || slot.pointee.lists == 0 { return }
+        if !answer.isWhole || slot.pointee.lists == 0 { return }
         slot.pointee.earliest = earliest
         slot.pointee.latest = latest
     }
 
-    /// Places the timers of a slot anew, lower, now that time has come to its beginning.
-    private func replace(_ number: Int) {
+    /// Takes what is due out of a slot of another level, to whose beginning time has come, and places the rest anew: lower, or
+    /// wherever it has been put off to, but not there again. As long as there is something `left`.
+    private func lower(_ number: Int, by instant: Int64, _ left: inout Int, into answer: inout Advance) {
         let slot = slot(number)
         let lists = slot.pointee.lists
-        if lists == 0 { return }
+        // So that what stands there need not be taken off the lists one by one.
         slot.pointee.lists = 0
-        vacate(UInt(bitPattern: number))
-        _ = forEach(in: slot, lists) { index, entry in
-            place(index, entry, entry.pointee.expiry.get())
-            return true
+        let rest = walk(slot, lists, taking: true) { index, entry in
+            let expiry = entry.pointee.expiry.get()
+            if expiry <= instant { answer.take(index, entry) } else { place(index, entry, expiry) }
+            left &-= 1
+            return left > 0
         }
+        slot.pointee.lists = rest
+        answer.isWhole = rest == 0
+        header.pointee.unfinished = rest == 0 ? 0 : number
+        if rest == 0 && lists != 0 { vacate(UInt(bitPattern: number)) }
     }
 
-    /// Visits the timers of a slot's lists in turns, one of each, until `body` answers false. What it is called with has been
-    /// left behind by then: it may be removed, or placed elsewhere. The lists' heads are taken off if the slot says it has none.
-    @inline(__always) private func forEach(
-        in slot: UnsafeMutablePointer<Slot>, _ lists: UInt64,
+    /// Visits the timers of a slot's `lists` in turns, one of each, until `body` answers false. What it is called with has
+    /// been left behind by then: it may be removed, or placed elsewhere. Answers which lists have timers that were not visited.
+    /// If `taking`, those are all that is left on the lists, and `body` has the others.
+    @discardableResult
+    @inline(__always) private func walk(
+        _ slot: UnsafeMutablePointer<Slot>, _ lists: UInt64, taking: Bool,
         _ body: (UInt32, UnsafeMutablePointer<WheelEntry>) -> Bool
-    ) -> Bool {
+    ) -> UInt64 {
         withUnsafeTemporaryAllocation(of: UInt32.self, capacity: Wheel.listsPerSlot) { cursors in
-            for list in 0..<Wheel.listsPerSlot {
-                cursors[list] = head(slot, list).pointee
-                if slot.pointee.lists == 0 { head(slot, list).pointee = 0 }
-            }
+            for list in 0..<Wheel.listsPerSlot { cursors[list] = head(slot, list).pointee }
             var open = lists
-            while open != 0 {
+            visits: while open != 0 {
                 var turn = open
                 while turn != 0 {
                     let list = turn.trailingZeroBitCount
@@ -339,10 +376,27 @@ struct Wheel {
                     let next = entry.pointee.next.get()
                     cursors[list] = next
                     if next == 0 { open &= ~(1 << UInt64(list)) }
-                    if !body(index, entry) { return false }
+                    if !body(index, entry) { break visits }
                 }
             }
-            return true
+            if taking {
+                for list in 0..<Wheel.listsPerSlot {
+                    let index = cursors[list]
+                    head(slot, list).pointee = index
+                    if index != 0 { space.entry(index).pointee.previous.set(0) }
+                }
+            }
+            return open
         }
+    }
+}
+
+extension Wheel.Advance {
+    /// Takes an entry that is on no list any more.
+    @inline(__always) fileprivate mutating func take(_ index: UInt32, _ entry: UnsafeMutablePointer<WheelEntry>) {
+        entry.pointee.place.set(0)
+        entry.pointee.next.set(first)
+        first = index
+        count &+= 1
     }
 }
