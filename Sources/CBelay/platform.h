@@ -32,7 +32,7 @@
 #define BELAYCORE_HIDDEN __attribute__((visibility("hidden")))
 
 /* Storage. All zeroes is the valid first state of whatever Swift type looks at it. */
-#define BELAYCORE_REGIONS 4
+#define BELAYCORE_REGIONS 5
 #define BELAYCORE_REGION_BYTES 128
 #define BELAYCORE_GLOBAL_BYTES 512
 #define BELAYCORE_RUNTIMES 256

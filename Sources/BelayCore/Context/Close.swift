@@ -90,17 +90,18 @@ extension UnsafeMutablePointer where Pointee == Node {
         return BELAY_OK
     }
 
-    /// The close of a scope that had listeners and has none now: every callback, waiter, child and owner beyond the first
-    /// keeps a reference, and there is but one. After the swap nobody gets one by the handle. Who may still find the node
-    /// is an ancestor's push, in the list of children, and the driver, in the wheel: it leaves both, and needs no verdict,
-    /// because nobody is left who could ask for it. False means nothing.
+    /// The close of a scope that had listeners and has none now: every waiter, child and owner beyond the first keeps a
+    /// reference, and there is but one; and no callback is registered. After the swap nobody gets a reference by the handle.
+    /// Who may still find the node is an ancestor's push, in the list of children, and the driver, in the wheel: it leaves
+    /// both, and needs no verdict, because nobody is left who could ask for it. False means nothing.
     @inline(__always) private func closeUnheard(_ handle: Handle) -> Bool {
         let one: UInt64 = 1 << Handle.generationShift
-        let alone = References.word(generation: handle.generation, count: 1) | References.extended
         // Set at birth, all of them, and each with a part of its own in an end.
         let particular = State.asks | State.anchored | State.watches | State.sampled
-        guard handle.kind == Kind.scope, state.word & particular == 0, pointee.references.get() == alone,
-            pointee.references.change(alone, alone &+ one)
+        let alone = pointee.references.get()
+        guard handle.kind == Kind.scope, state.word & particular == 0,
+            alone & ~References.heard == References.word(generation: handle.generation, count: 1) | References.extended,
+            changeGeneration(alone)
         else { return false }
         let listen = listen
         if listen.pointee.descriptor.get() == 0 {
@@ -122,6 +123,18 @@ extension UnsafeMutablePointer where Pointee == Node {
             release()
         }
         return true
+    }
+
+    /// Gives a references word that has not changed the next generation. False if it has, or a callback is registered: under
+    /// the lock under which one would be, so that either we see it, or it sees the generation.
+    func changeGeneration(_ old: UInt64) -> Bool {
+        let next = old &+ 1 << Handle.generationShift
+        if old & References.heard == 0 { return pointee.references.change(old, next) }
+        let listen = listen
+        listen.pointee.lock.lockInPlace()
+        defer { listen.pointee.lock.unlockInPlace() }
+        // One that was taken has nobody left in it: who does that keeps the node until then.
+        return (listen.pointee.isTaken || listen.pointee.callbacks.get() == 0) && pointee.references.change(old, next)
     }
 
     /// The close of a node without a listen record, so without other owners: the swap that decides checks the generation

@@ -98,11 +98,10 @@ extension UnsafeMutablePointer where Pointee == Node {
             let status = handle.status()
             if status != BELAY_OK { return status }
         }
-        let one: UInt64 = 1 << Handle.generationShift
         let alone = pointee.references.load(ordering: .acquiring)
         guard alone >> Handle.generationShift == handle.generation else { return BELAY_ESTALE }
         let isAlone = alone & (References.countMask | References.striped | References.closing) == 1
-        guard isAlone, pointee.references.change(alone, alone &+ one) else { return BELAY_EBUSY }
+        guard isAlone, changeGeneration(alone) else { return BELAY_EBUSY }
         // Nobody can take a reference by the handle now. The driver may have, and an end that needs none may come first.
         if state.has(State.armed) { Shard.disarm(listen) }
         guard let ended = startOver(generation: handle.generation + 1) else { return BELAY_OK }

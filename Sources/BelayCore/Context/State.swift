@@ -131,7 +131,8 @@ struct Verdict: Equatable {
 /// | 31 | striped | children count themselves on stripes (Stripes.swift) | adding stripes, under the listen lock |
 /// | 30 | extended | there is a listen record: close has to go the long way | whoever makes sure of the record, holding a reference |
 /// | 29 | closing | a close has won: no owner can be added, no other close wins | that close, in the swap that decides |
-/// | 28–0 | count | owners, children, pinned callers, registrations; while striped also `bias` | |
+/// | 28 | heard | callbacks were registered: whoever gives the word the next generation looks at their list | the first registration, holding a reference |
+/// | 27–0 | count | owners, children, pinned callers; while striped also `bias` | |
 ///
 /// Whoever brings the count to 0 recycles the cell. Taking a reference is one compare-and-swap that checks the generation,
 /// so a stale handle can never revive a cell; who has a reference already, or finds the node in a list that the closer has
@@ -140,17 +141,20 @@ struct Verdict: Equatable {
 /// A word that is exactly (generation, count 1) belongs to a node that is its owner's alone and was never listened to: its
 /// close is the one swap to (generation + 1, count 0). With `extended` it was listened to, by nobody any more: the swap is
 /// to (generation + 1, extended, count 1), and the last reference goes when the node has left its parent's list and the
-/// wheel, where a push or the driver may have counted itself.
+/// wheel, where a push or the driver may have counted itself. With `heard` too, that swap is done under the listen lock, and
+/// only if no callback is registered: they are not counted (see `Registration`).
 enum References {
     static let striped: UInt64 = 1 << 31
     static let extended: UInt64 = 1 << 30
     static let closing: UInt64 = 1 << 29
-    static let countMask: UInt64 = closing - 1
+    /// A callback was registered: a close that needs no more than a swap looks at the list first, under its lock.
+    static let heard: UInt64 = 1 << 28
+    static let countMask: UInt64 = heard - 1
     /// Part of the count while the node has stripes, so that the word cannot reach 0 while some of the references stand
     /// elsewhere.
-    static let bias: UInt64 = 1 << 28
+    static let bias: UInt64 = 1 << 27
     /// The most references that a node gets, well below the bias.
-    static let most: UInt64 = 1 << 27
+    static let most: UInt64 = 1 << 26
     /// Any of these, and taking a reference is not just adding one. (While the generation stands the count is not 0.)
     static let unusual: UInt64 = striped | bias | most
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Synchronization
 
-/// What only listeners need, apart from the node: made for the first of them, one cache line, in the records region.
+/// What only listeners need, apart from the node: made for the first of them, one cache line, in a region of its own.
+///
+/// The lock outlives the record: it is a lock in the record's next life too, and never set to anything. So whoever has read
+/// a node's record may take its lock without keeping the node, and see then whether it still is that node's.
 ///
 /// | field | guarded by |
 /// |---|---|
@@ -36,10 +39,12 @@ struct Listen: ~Copyable {
     static let taken: UInt32 = 1 << 31
 
     @inline(__always) static func at(_ index: UInt32) -> UnsafeMutablePointer<Listen> {
-        Region.records.pointee.cell(index, as: Listen.self)
+        Region.listens.pointee.cell(index, as: Listen.self)
     }
 
-    var isTaken: Bool { children.get() & Listen.taken != 0 }
+    /// Acquire: for those who have the lock but no hold on the node. What they look at next, the node's generation or a
+    /// task's phase, is then at least as new as this (release in `clear`).
+    var isTaken: Bool { children.load(ordering: .acquiring) & Listen.taken != 0 }
     /// Whose push took the lists.
     var pusher: UInt32 { children.get() & ~Listen.taken }
 }
@@ -49,28 +54,49 @@ extension UnsafeMutablePointer where Pointee == Node {
     @inline(__always) var listen: UnsafeMutablePointer<Listen> { Listen.at(pointee.listen.load(ordering: .acquiring)) }
 
     /// The index of the listen record, made if need be; nil when there is no memory. The caller holds a reference; before
-    /// it lets go of that, the references word says that there is a record.
-    func ensureListen() -> UInt32? {
-        guard let index = findOrMakeListen() else { return nil }
-        if pointee.references.get() & References.extended == 0 {
-            pointee.references.bitwiseOr(References.extended, ordering: .acquiringAndReleasing)
+    /// it lets go of that, the references word says that there is a record, and perhaps more.
+    @inline(__always) func ensureListen(marks: UInt64 = References.extended) -> UInt32? {
+        let present = pointee.listen.load(ordering: .acquiring)
+        let index = present == 0 ? makeListen() : present
+        if index == 0 { return nil }
+        if pointee.references.get() & marks != marks {
+            pointee.references.bitwiseOr(marks, ordering: .acquiringAndReleasing)
         }
         return index
     }
 
-    private func findOrMakeListen() -> UInt32? {
-        let present = pointee.listen.load(ordering: .acquiring)
-        if present != 0 { return present }
-        guard let thread = Thread.current else { return nil }
-        let index = thread.takeRecord()
-        if index == 0 { return nil }
-        Listen.at(index).pointee.node.set(self.index)
+    /// The same for somebody who is about to register a callback.
+    @inline(__always) func ensureHeard() -> UInt32? { ensureListen(marks: References.extended | References.heard) }
+
+    /// The index of the record, which somebody else may have made meanwhile; 0 when there is no memory.
+    @inline(never) private func makeListen() -> UInt32 {
+        guard let thread = Thread.current else { return 0 }
+        let index = thread.pointee.listens.take(Region.listens.pointee)
+        if index == 0 { return 0 }
+        Listen.at(index).clear(for: self.index)
         // Release: the record is whole before anyone finds it.
         let (exchanged, found) = pointee.listen.compareExchange(
             expected: 0, desired: index, ordering: .acquiringAndReleasing)
         if exchanged { return index }
-        thread.giveRecord(index)
+        thread.pointee.listens.give(index, Region.listens.pointee)
         return found
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Listen {
+    /// As new, for this node; all but the lock, which somebody who came too late may have.
+    fileprivate func clear(for node: UInt32) {
+        // First, and with release: whoever finds it in the state of a new record finds the old one's node gone.
+        pointee.children.store(0, ordering: .releasing)
+        pointee.sleep.set(0)
+        pointee.node.set(node)
+        pointee.owners.set(0)
+        pointee.entry.place.set(0)
+        pointee.older.set(0)
+        pointee.younger.set(0)
+        pointee.callbacks.set(0)
+        pointee.descriptor.set(0)
+        pointee.stripes.set(0)
     }
 }
 
@@ -80,5 +106,9 @@ func freeListen(_ index: UInt32) {
     let descriptor = listen.pointee.descriptor.get()
     if descriptor != 0 { Descriptor.close(descriptor) }
     freeStripes(StripeUnit(bits: listen.pointee.stripes.get()))
-    freeRecord(index)
+    if let thread = Thread.current {
+        thread.pointee.listens.give(index, Region.listens.pointee)
+    } else {
+        Region.listens.pointee.giveChain(Chain(head: index, count: 1))
+    }
 }

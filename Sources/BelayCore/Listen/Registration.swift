@@ -2,34 +2,56 @@
 import CBelay
 import Synchronization
 
-/// Callbacks on the end of a context. While pending a registration keeps its scope's node, and stands in the list of its
-/// listen record.
+/// Callbacks on the end of a context. A registration stands in the list of its scope's listen record, and does not count as
+/// a reference. This keeps the two together:
+///
+/// 1. A registration is put in the list under the record's lock, if the list has not been taken and the node has not been
+///    closed; and it is *pending* from then on until it is taken out, or a push that has taken the list passes it. It
+///    never becomes pending again.
+/// 2. A scope is not recycled before its list is empty or every registration in it has been passed. A close that needs no push sees
+///    `References.heard` and looks at the list under the lock, together with the swap that decides; every other one pushes
+///    the end, and whoever pushes keeps the scope until he has passed them all.
+/// 3. Hence a registration that was pending before somebody took the lock of its scope's record, and is pending after, did
+///    not lose its scope meanwhile, and the lock is that scope's. That is how a stop gets there without a reference. The
+///    lock can be taken even if the record is another scope's by now, or free (`Listen`).
 enum Registration {
     typealias Function = @convention(c) (UnsafeMutableRawPointer?) -> Void
 
-    /// The straight way of `add`: to a scope that has joined the tree, and that neither a deadline nor anyone above it can
-    /// have ended unnoticed.
+    /// The straight way of `add`: to a scope that has joined the tree, that neither a deadline nor anyone above it can
+    /// have ended unnoticed, and that had a registration before. It takes no reference.
     @inline(__always) fileprivate static func addStraight(
         _ ctx: belay_ctx, _ function: Function?, _ argument: UnsafeMutableRawPointer?, flags: UInt64
     ) -> belay_reg {
         let handle = Handle(ctx)
         let telling = State.attached | State.verdictMask | State.pulls | State.timed | State.asks | State.runtimeMask
         guard let function, handle.kind == Kind.scope, let found = handle.find(),
-            found.state.word & telling == State.attached, let thread = Thread.known, thread.pointee.tasks.hasCell
+            found.state.word & telling == State.attached, found.node.pointee.clock.get() == 0,
+            let thread = Thread.known, thread.pointee.tasks.hasCell
         else { return add(ctx, function, argument, flags: flags) }
         let index = thread.pointee.tasks.first
         let task = Task.at(index)
         let generation = task.pointee.state.get() >> Handle.generationShift
-        // The reference that is taken here is the registration's.
-        guard generation != 0, found.node.pointee.clock.get() == 0,
-            found.node.acquireAtOnce(generation: handle.generation)
-        else { return add(ctx, function, argument, flags: flags) }
+        // The record is there: the scope is attached. Or it is none of ours, and the look at the generation says so.
+        let listen = found.node.listen
+        guard generation != 0, listen.pointee.lock.tryLockInPlace() else {
+            return add(ctx, function, argument, flags: flags)
+        }
+        guard listen.pointee.accepts(for: found.node, generation: handle.generation) else {
+            listen.pointee.lock.unlockInPlace()
+            return add(ctx, function, argument, flags: flags)
+        }
         thread.pointee.tasks.takeFirst(task)
         thread.pointee.tasks.countTaken()
         task.pointee.fill(function, UInt64(UInt(bitPattern: argument)))
         let born = Task.word(generation, Kind.registration, flags | Task.pending)
         let reg = publish(task, index, born, on: handle.index)
-        if !found.node.listen.pointee.add(task, to: found.node, isLink: false) { dispatch(task) }
+        listen.pointee.insert(task, index)
+        return listen.pointee.lock.releaseInPlace() ? wakeNext(listen, reg) : reg
+    }
+
+    /// The end of a registration that somebody waits for the lock after.
+    @inline(never) private static func wakeNext(_ listen: UnsafeMutablePointer<Listen>, _ reg: belay_reg) -> belay_reg {
+        listen.pointee.lock.wakeOne()
         return reg
     }
 
@@ -52,24 +74,17 @@ enum Registration {
         if handle.kind == Kind.lite && handle.find() != nil { return fail(BELAY_ELEAF) }
         guard let function else { return fail(BELAY_EINVAL) }
         guard let pinned = handle.pinInPlace() ?? handle.pinAfterSetup() else { return fail(handle.diagnose()) }
-        let runtime = pinned.state.runtime
-        if handle.kind == Kind.scope {
-            // The pin becomes the registration's reference.
-            return addGiven(handle.index, runtime: runtime, function, argument, flags: flags)
-        }
-        let scope = pinned.pointee.scope.get()
-        if scope != 0 { node(scope).retain() }
-        let reg = addGiven(scope, runtime: runtime, function, argument, flags: flags)
-        pinned.release()
-        return reg
+        defer { pinned.release() }
+        // What is pinned keeps the scopes above it.
+        return add(
+            on: pinned.scopeIndex(kind: handle.kind), runtime: pinned.state.runtime, function, argument, flags: flags)
     }
 
     /// The same for a scope that the caller keeps.
     static func add(to scope: NodePointer, _ function: Function, _ argument: UnsafeMutableRawPointer?, flags: UInt64)
         -> belay_reg
     {
-        scope.retain()
-        return addGiven(scope.index, runtime: scope.state.runtime, function, argument, flags: flags)
+        add(on: scope.index, runtime: scope.state.runtime, function, argument, flags: flags)
     }
 
     /// A callback on the close of a context that ends nothing by it but leaves (`tellLeaves`). {0} and the last status if it
@@ -78,30 +93,51 @@ enum Registration {
         -> belay_reg
     {
         guard let pinned = parent.pin() else { return fail(parent.diagnose()) }
-        if pinned.ensureListen() == nil {
-            pinned.release()
-            return fail(BELAY_ENOMEM)
-        }
-        // The pin becomes the registration's reference.
-        return addGiven(pinned.index, runtime: pinned.state.runtime, function, argument, flags: flags, atClose: true)
+        defer { pinned.release() }
+        if pinned.ensureHeard() == nil { return fail(BELAY_ENOMEM) }
+        return add(
+            on: pinned.index, runtime: pinned.state.runtime, function, argument, flags: flags, atClose: true)
     }
 
-    /// Takes over a reference on the scope, 0 is none; or, `atClose`, on a node that has a listen record.
-    @inline(never) private static func addGiven(
-        _ scopeIndex: UInt32, runtime: UInt32, _ function: Function, _ argument: UnsafeMutableRawPointer?,
-        flags: UInt64, atClose: Bool = false
+    /// On a scope that the caller keeps, 0 for none; or, `atClose`, on a node that has a listen record.
+    @inline(never) private static func add(
+        on index: UInt32, runtime: UInt32, _ function: Function, _ argument: UnsafeMutableRawPointer?, flags: UInt64,
+        atClose: Bool = false
     ) -> belay_reg {
-        guard let (index, generation) = Task.make(function, UInt64(UInt(bitPattern: argument))) else {
-            if scopeIndex != 0 { node(scopeIndex).release() }
+        if index != 0 && !atClose {
+            let status = prepare(node(index), isOwnTimer: flags & Task.ownTimer != 0)
+            if status != BELAY_OK { return fail(status) }
+        }
+        guard let (cell, generation) = Task.make(function, UInt64(UInt(bitPattern: argument))) else {
             return fail(BELAY_ENOMEM)
         }
-        let task = Task.at(index)
-        let born = Task.word(generation, Kind.registration, Task.mark(runtime) | flags | Task.pending)
-        let reg = publish(task, index, born, on: scopeIndex)
+        let task = Task.at(cell)
+        let born = Task.word(generation, Kind.registration, Task.mark(runtime) | flags)
         // A context that can never end: nobody needs to find the registration, but stop.
-        if scopeIndex == 0 { return reg }
-        let failure = join(node(scopeIndex), task, born, isReady: atClose)
-        return failure == BELAY_OK ? reg : fail(failure)
+        if index == 0 { return publish(task, cell, born | Task.pending, on: 0) }
+        if let reg = insert(task, cell, born, on: node(index)) { return reg }
+        let reg = publish(task, cell, born | Task.queued, on: index)
+        send(task, later: nil)
+        return reg
+    }
+
+    /// Into the list of a scope that the caller keeps; nil if the scope has ended.
+    @inline(__always) private static func insert(
+        _ task: UnsafeMutablePointer<Task>, _ index: UInt32, _ born: UInt64, on scope: NodePointer
+    ) -> belay_reg? {
+        // One that was done already may have no record.
+        if scope.state.isDone { return nil }
+        let listen = scope.listen
+        listen.pointee.lock.lockInPlace()
+        defer { listen.pointee.lock.unlockInPlace() }
+        if listen.pointee.isTaken || scope.state.isDone { return nil }
+        // Seen by the push: it takes this lock after the verdict.
+        if born & Task.link != 0 {
+            scope.pointee.state.bitwiseOr(State.linked, ordering: .acquiringAndReleasing)
+        }
+        let reg = publish(task, index, born | Task.pending, on: scope.index)
+        listen.pointee.insert(task, index)
+        return reg
     }
 
     @inline(never) private static func fail(_ status: belay_status) -> belay_reg {
@@ -109,30 +145,13 @@ enum Registration {
         return belay_reg()
     }
 
-    /// Puts a pending task into the list of its scope, or dispatches it if the scope is done. `born` is its state word. The
-    /// task and its reference are given up on failure.
-    private static func join(
-        _ scope: NodePointer, _ task: UnsafeMutablePointer<Task>, _ born: UInt64, isReady: Bool
-    ) -> belay_status {
-        let status = isReady ? BELAY_OK : prepare(scope, isOwnTimer: born & Task.ownTimer != 0)
-        if status != BELAY_OK {
-            task.free()
-            scope.release()
-            return status
-        }
-        // The reference is the task's: once that is in the list, an end may take both away.
-        if scope.state.isDone || !scope.listen.pointee.add(task, to: scope, isLink: born & Task.link != 0) {
-            dispatch(task)
-        }
-        return BELAY_OK
-    }
-
     /// Sees to it that a scope's end is pushed to it, and that somebody tells it of its deadline. The caller keeps it.
     private static func prepare(_ scope: NodePointer, isOwnTimer: Bool) -> belay_status {
         // Before it is attached: what has passed by now is not for the wheel.
         let state = scope.settle()
-        if !state.isDone && !state.has(State.attached) {
-            let status = scope.attach()
+        if !state.isDone {
+            if scope.ensureHeard() == nil { return BELAY_ENOMEM }
+            let status = state.has(State.attached) ? BELAY_OK : scope.attach()
             if status != BELAY_OK { return status }
         }
         return isOwnTimer || scope.state.isDone ? BELAY_OK : Shard.armClock(of: scope)
@@ -140,17 +159,13 @@ enum Registration {
 
     // MARK: the end has come
 
-    /// Takes a task out of *pending*, and sends it where it belongs; inline ones go to `later` if there is one, to run
-    /// when everybody has been told. The registration's reference on its node is given up.
-    static func dispatch(_ task: UnsafeMutablePointer<Task>, later: UnsafeMutablePointer<Deferred>? = nil) {
-        let scope = node(task.pointee.link.get())
-        guard task.pointee.change(Task.pending, to: Task.queued) else {
-            // A stop came first. One that is still on its way to the list finds out that we have passed.
-            if task.pointee.change(Task.stopping, to: Task.abandoned) { return }
-            task.free()
-            scope.release()
-            return
-        }
+    /// Takes a task of a list that was taken out of *pending*, and sends it where it belongs, or frees it if a stop came first.
+    static func dispatch(_ task: UnsafeMutablePointer<Task>, later: UnsafeMutablePointer<Deferred>) {
+        if task.pointee.change(Task.pending, to: Task.queued) { send(task, later: later) } else { task.free() }
+    }
+
+    /// Inline callbacks go to `later` if there is one, to run when everybody has been told.
+    private static func send(_ task: UnsafeMutablePointer<Task>, later: UnsafeMutablePointer<Deferred>?) {
         let flags = task.pointee.state.get()
         if flags & Task.waker != 0 {
             run(task)
@@ -161,19 +176,12 @@ enum Registration {
         } else {
             run(task)
         }
-        scope.release()
     }
 
     /// Takes a link whose work has been done out of *pending*, and frees it, as `dispatch` does.
     static func retire(_ task: UnsafeMutablePointer<Task>) {
-        let scope = node(task.pointee.link.get())
-        if !task.pointee.change(Task.pending, to: Task.stopped)
-            && task.pointee.change(Task.stopping, to: Task.abandoned)
-        {
-            return
-        }
+        task.pointee.change(Task.pending, to: Task.stopped)
         task.free()
-        scope.release()
     }
 
     /// Runs a queued task, unless it was stopped.
@@ -207,10 +215,22 @@ enum Registration {
     @inline(__always) fileprivate static func stopStraight(_ task: UnsafeMutablePointer<Task>, _ state: UInt64)
         -> belay_status
     {
-        guard state & Task.phaseMask == Task.pending,
-            task.pointee.state.change(state, state & ~Task.phaseMask | Task.stopping)
+        let scope = task.pointee.link.get()
+        guard state & Task.phaseMask == Task.pending, scope != 0, let thread = Thread.known,
+            thread.pointee.tasks.hasRoom, state >> Handle.generationShift != Handle.generationMask >> Handle.generationShift
         else { return stop(task, state) }
-        return withdraw(task)
+        let listen = node(scope).listen
+        guard listen.pointee.lock.tryLockInPlace() else { return stop(task, state) }
+        guard listen.pointee.has(task, state) else {
+            listen.pointee.lock.unlockInPlace()
+            return stop(task, state)
+        }
+        listen.pointee.remove(task)
+        task.pointee.becomeFree(state)
+        thread.pointee.tasks.pushFirst(task.index, task)
+        thread.pointee.tasks.countGiven()
+        if listen.pointee.lock.releaseInPlace() { listen.pointee.lock.wakeOne() }
+        return BELAY_STOP_PREVENTED
     }
 
     /// The same, whatever the phase.
@@ -220,57 +240,69 @@ enum Registration {
             let phase = state & Task.phaseMask
             if phase == Task.running { return BELAY_STOP_RUNNING }
             guard phase == Task.pending || phase == Task.queued else { return BELAY_STOP_GONE }
-            let next = phase == Task.pending ? Task.stopping : Task.stopped
+            let scope = task.pointee.link.get()
+            if phase == Task.pending && scope != 0 && withdraw(task, state, from: node(scope)) {
+                return BELAY_STOP_PREVENTED
+            }
+            // In no list; or a push has taken the list, and may have come by.
             let (exchanged, found) = task.pointee.state.compareExchange(
-                expected: state, desired: state & ~Task.phaseMask | next, ordering: .acquiringAndReleasing)
+                expected: state, desired: state & ~Task.phaseMask | Task.stopped, ordering: .acquiringAndReleasing)
             if exchanged {
-                return phase == Task.pending ? withdraw(task) : BELAY_STOP_PREVENTED
+                // What is in a list or queue is freed by whoever takes it from there.
+                if phase == Task.pending && scope == 0 { task.free() }
+                return BELAY_STOP_PREVENTED
             }
             state = found
         }
         return BELAY_STOP_GONE
     }
 
-    /// Takes a task in *stopping* out of its list: the answer of that stop. Its reference keeps the scope until then.
-    @inline(__always) private static func withdraw(_ task: UnsafeMutablePointer<Task>) -> belay_status {
-        let index = task.pointee.link.get()
-        if index == 0 {
-            task.free()
-            return BELAY_STOP_PREVENTED
-        }
-        let scope = node(index)
+    /// Takes a task that was pending with this word out of its scope's list, and frees it. False if it is in no list any more.
+    private static func withdraw(_ task: UnsafeMutablePointer<Task>, _ state: UInt64, from scope: NodePointer) -> Bool {
         let listen = scope.listen
-        listen.pointee.lock.lockInPlace()
-        let isTaken = listen.pointee.isTaken
-        if !isTaken { listen.pointee.remove(task) }
-        listen.pointee.lock.unlockInPlace()
-        // Where a push took the list, it frees what it finds stopped; if it has passed, we do.
-        if isTaken && task.pointee.change(Task.stopping, to: Task.stopped) { return BELAY_STOP_PREVENTED }
-        task.freeUnawaited()
-        _ = scope.releaseAtOnce()
-        return BELAY_STOP_PREVENTED
+        listen.pointee.lock.lock()
+        let isThere = listen.pointee.has(task, state)
+        if isThere {
+            listen.pointee.remove(task)
+            task.pointee.becomeFree(state)
+        }
+        listen.pointee.lock.unlock()
+        if isThere { task.giveCell(generation: (state >> Handle.generationShift) &+ 1) }
+        return isThere
+    }
+}
+
+extension Task {
+    /// The next generation, for a registration that will not run: only what runs is waited for, and nobody else changes it any
+    /// more, so a store is enough. Release: whoever finds the handle stale has the stop before it.
+    @inline(__always) fileprivate func becomeFree(_ word: UInt64) {
+        state.store((word | ~Handle.generationMask) &+ 1, ordering: .releasing)
     }
 }
 
 /// The list of registrations; under the lock.
 extension Listen {
-    /// False if the scope has ended: nobody would look at the list any more.
-    @inline(__always) fileprivate borrowing func add(
-        _ task: UnsafeMutablePointer<Task>, to scope: NodePointer, isLink: Bool
-    ) -> Bool {
-        lock.lockInPlace()
-        defer { lock.unlockInPlace() }
-        if isTaken || scope.state.isDone { return false }
-        // Seen by the push: it takes this lock after the verdict.
-        if isLink {
-            scope.pointee.state.bitwiseOr(State.linked, ordering: .acquiringAndReleasing)
-        }
+    /// Whether a registration may join: for a caller who has no hold on the node whose record this was.
+    @inline(__always) fileprivate borrowing func accepts(for node: NodePointer, generation: UInt64) -> Bool {
+        // In this order. If the node is in that life still, it was when the list was looked at, so it was the node's list; and
+        // a close that is to change that needs this lock.
+        if isTaken || node.state.isDone { return false }
+        let references = node.pointee.references.load(ordering: .acquiring)
+        return references >> Handle.generationShift == generation && references & References.heard != 0
+    }
+
+    /// Whether the task that was pending with this word is in this list; see `Registration` for why the word decides.
+    @inline(__always) fileprivate borrowing func has(_ task: UnsafeMutablePointer<Task>, _ word: UInt64) -> Bool {
+        // In this order, as above.
+        !isTaken && task.pointee.state.load(ordering: .acquiring) == word
+    }
+
+    @inline(__always) fileprivate borrowing func insert(_ task: UnsafeMutablePointer<Task>, _ index: UInt32) {
         let head = callbacks.get()
         task.pointee.entry.next.set(head)
         task.pointee.entry.previous.set(0)
-        if head != 0 { Task.at(head).pointee.entry.previous.set(task.index) }
-        callbacks.set(task.index)
-        return true
+        if head != 0 { Task.at(head).pointee.entry.previous.set(index) }
+        callbacks.set(index)
     }
 
     @inline(__always) fileprivate borrowing func remove(_ task: UnsafeMutablePointer<Task>) {

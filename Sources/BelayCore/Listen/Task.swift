@@ -10,18 +10,16 @@ import Synchronization
 ///
 /// | phase | means | who leaves it |
 /// |---|---|---|
-/// | pending | a registration waits for its context's end; a timer for its time | the push or the driver, to queued; stop: a registration's to stopping, a timer's to free |
+/// | pending | a registration waits for its context's end; a timer for its time | the push or the driver, to queued; stop, to free, or to stopped if the push has taken its list |
 /// | queued | it is to run soon | whoever runs it, to running; stop, to stopped |
 /// | running | the user's function runs | whoever runs it: to pending (periodic timers) or free |
 /// | stopped | it will not run; the cell is still in a list or queue | whoever takes it from there: to free |
-/// | stopping | a registration's stop is on its way to the list | that stop: to free, or stopped; the push, to abandoned |
-/// | abandoned | the push has passed a registration in *stopping* | that stop: to free |
 /// | 0 | free: the generation has moved on | a new birth |
 ///
-/// Work is born queued, and nobody stops it. A registration changes phase by compare-and-swap alone. A timer leaves
-/// *pending* only under its shard's lock, where it also leaves the wheel; and no flag of a pending timer changes: `dismissed`
-/// goes into running ones, which never become pending again, and `awaited` into those that are dismissed. So a stop that
-/// has the lock needs no swap. The step to free is release: a waiter in `stopWait` acquires it, and sees what the callback
+/// Work is born queued, and nobody stops it. A registration leaves *pending* under the lock of the list it is in, or, once that
+/// was taken, by compare-and-swap. A timer leaves it only under its shard's lock, where it also leaves the wheel. No flag of
+/// a pending task changes: `dismissed` goes into running timers, which never become pending again, and `awaited` into what
+/// runs. So a stop that has the lock needs no swap. The step to free is release: a waiter in `stopWait` acquires it, and sees what the callback
 /// wrote.
 struct Task: ~Copyable {
     let state: Atomic<UInt64>
@@ -42,8 +40,6 @@ struct Task: ~Copyable {
     static let queued: UInt64 = 2
     static let running: UInt64 = 3
     static let stopped: UInt64 = 4
-    static let stopping: UInt64 = 5
-    static let abandoned: UInt64 = 6
     /// Somebody sleeps until this task is free.
     static let awaited: UInt64 = 1 << 3
     /// Runs where the context ends, not on the executor.
@@ -159,14 +155,6 @@ extension UnsafeMutablePointer where Pointee == Task {
         let generation = (old >> Handle.generationShift) &+ 1
         let last = pointee.state.exchange(generation << Handle.generationShift, ordering: .acquiringAndReleasing)
         if last & Task.awaited != 0 { belaycore_futex_wake(generationAddress, .max) }
-        giveCell(generation: generation)
-    }
-
-    /// The same for a registration that will not run, on hot paths: only what runs is waited for, and nobody else changes
-    /// it any more, so a store is enough. Release: whoever finds the handle stale has the stop before it.
-    @inline(__always) func freeUnawaited() {
-        let generation = (pointee.state.get() >> Handle.generationShift) &+ 1
-        pointee.state.store(generation << Handle.generationShift, ordering: .releasing)
         giveCell(generation: generation)
     }
 

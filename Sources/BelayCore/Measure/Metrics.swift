@@ -29,8 +29,8 @@ struct Totals {
             for index in 0..<Counter.count { words[index] &+= thread.counter(index).pointee.get() }
             words[Totals.tasksTaken] &+= thread.pointee.tasks.taken.get()
             words[Totals.tasksGiven] &+= thread.pointee.tasks.given.get()
-            words[Totals.recordsTaken] &+= thread.pointee.records.taken.get()
-            words[Totals.recordsGiven] &+= thread.pointee.records.given.get()
+            words[Totals.recordsTaken] &+= thread.pointee.records.taken.get() &+ thread.pointee.listens.taken.get()
+            words[Totals.recordsGiven] &+= thread.pointee.records.given.get() &+ thread.pointee.listens.given.get()
             words[Totals.threads] &+= 1
         }
     }

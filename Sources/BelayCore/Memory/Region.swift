@@ -10,8 +10,9 @@ import Synchronization
 /// |---|---|---|
 /// | contexts | scopes, values, detached, roots | state, references |
 /// | tasks | registrations, timers, groups and their tasks | state |
-/// | records | listen records, causes, key tries, periods | no handle ever leads here |
+/// | records | causes, key tries, periods | no handle ever leads here |
 /// | stripes | units of eight stripes | generation and count |
+/// | listens | listen records | the lock, which outlives them |
 ///
 /// Cells go between a thread's magazine and the region's depot in chains of `Magazine.capacity`, so the depot's lock is
 /// taken once for many cells.
@@ -35,6 +36,7 @@ struct Region: ~Copyable {
     @inline(__always) static var tasks: UnsafeMutablePointer<Region> { region(1) }
     @inline(__always) static var records: UnsafeMutablePointer<Region> { region(2) }
     @inline(__always) static var stripes: UnsafeMutablePointer<Region> { region(3) }
+    @inline(__always) static var listens: UnsafeMutablePointer<Region> { region(4) }
     static let count: UInt32 = UInt32(BELAYCORE_REGIONS)
 
     @inline(__always) static func region(_ index: UInt32) -> UnsafeMutablePointer<Region> {

@@ -10,6 +10,7 @@ struct Thread: ~Copyable {
     var contexts = Magazine()
     var tasks = Magazine()
     var records = Magazine()
+    var listens = Magazine()
     /// A small number of its own: which stripe and which wheel shard the thread uses.
     let number: UInt32
     /// The innermost callback that runs on this thread; 0 is none. See `Running`.
@@ -88,6 +89,7 @@ struct Thread: ~Copyable {
         record.pointee.contexts.empty(Region.contexts.pointee)
         record.pointee.tasks.empty(Region.tasks.pointee)
         record.pointee.records.empty(Region.records.pointee)
+        record.pointee.listens.empty(Region.listens.pointee)
         let globals = Globals.pointer
         globals.pointee.threadLock.lock()
         record.pointee.nextIdle.set(globals.pointee.idleThreads.get())
@@ -104,6 +106,7 @@ struct Thread: ~Copyable {
             record.pointee.contexts.forget()
             record.pointee.tasks.forget()
             record.pointee.records.forget()
+            record.pointee.listens.forget()
             record.pointee.links = 0
             record.pointee.isLettingGo = false
             record.pointee.seat = StripeSeat()

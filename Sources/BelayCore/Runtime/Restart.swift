@@ -59,7 +59,9 @@ extension Region {
         // Units of stripes are handed out by the eight; those of before are given up.
         let cells = index == 3 ? end..<end : min(Root.firstFree, end)..<end
         var chain = Chain(head: 0, count: 0)
-        for cell in cells where index == 2 || renew(cell, isContext: index == 0) {
+        for cell in cells where index == 2 || index == 4 || renew(cell, isContext: index == 0) {
+            // A lock may be held by a thread that is not there.
+            if index == 4 { self.cell(cell, as: Listen.self).pointee.lock.reset() }
             self.cell(cell, as: FreeCell.self).pointee.next.set(chain.head)
             chain = Chain(head: cell, count: chain.count + 1)
             if chain.count == Magazine.capacity {

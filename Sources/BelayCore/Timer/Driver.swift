@@ -39,7 +39,7 @@ struct Driver: ~Copyable {
         if runtime.pointee.driver.started.get() != 0 { return BELAY_OK }
         if number != 0 && runtime.pointee.phase != Runtime.open { return BELAY_ESTALE }
         // The wheel reaches both regions by their addresses, so both must have one.
-        guard Region.records.pointee.open(), Region.tasks.pointee.open() else { return BELAY_ENOMEM }
+        guard Region.listens.pointee.open(), Region.tasks.pointee.open() else { return BELAY_ENOMEM }
         Shard.prepareAll(number)
         if runtime.pointee.isManual {
             // Nobody sleeps before the first poll, which looks at everything.

@@ -52,7 +52,7 @@ struct Shard: ~Copyable {
     @inline(__always) static func wheel(_ number: UInt32) -> Wheel {
         Wheel(
             storage: storage(number) + wheelOffset,
-            space: WheelSpace(first: Region.records.pointee.base.get(), second: Region.tasks.pointee.base.get()))
+            space: WheelSpace(first: Region.listens.pointee.base.get(), second: Region.tasks.pointee.base.get()))
     }
 
     /// Zeroed storage says "look at instant 0"; an empty shard says never. Once, before the first timer.
@@ -201,7 +201,7 @@ struct Shard: ~Copyable {
 
     /// Takes an ended scope's timer out, wherever it is.
     static func disarm(_ listen: UnsafeMutablePointer<Listen>) {
-        let index = Region.records.pointee.index(of: listen)
+        let index = Region.listens.pointee.index(of: listen)
         let number = number(forListen: index)
         let shard = at(number)
         shard.pointee.lock.lockInPlace()
