@@ -217,7 +217,7 @@ enum Registration {
     {
         let scope = task.pointee.link.get()
         guard state & Task.phaseMask == Task.pending, scope != 0, let thread = Thread.known,
-            thread.pointee.tasks.hasRoom, state >> Handle.generationShift != Handle.generationMask >> Handle.generationShift
+            thread.pointee.tasks.hasRoom, Task.next(after: state) != 0
         else { return stop(task, state) }
         let listen = node(scope).listen
         guard listen.pointee.lock.tryLockInPlace() else { return stop(task, state) }
@@ -226,7 +226,7 @@ enum Registration {
             return stop(task, state)
         }
         listen.pointee.remove(task)
-        task.pointee.becomeFree(state)
+        task.pointee.becomeFree(after: state)
         thread.pointee.tasks.pushFirst(task.index, task)
         thread.pointee.tasks.countGiven()
         if listen.pointee.lock.releaseInPlace() { listen.pointee.lock.wakeOne() }
@@ -264,7 +264,7 @@ enum Registration {
         let isThere = listen.pointee.has(task, state)
         if isThere {
             listen.pointee.remove(task)
-            task.pointee.becomeFree(state)
+            task.pointee.becomeFree(after: state)
         }
         listen.pointee.lock.unlock()
         if isThere { task.giveCell(generation: (state >> Handle.generationShift) &+ 1) }
@@ -273,10 +273,15 @@ enum Registration {
 }
 
 extension Task {
-    /// The next generation, for a registration that will not run: only what runs is waited for, and nobody else changes it any
-    /// more, so a store is enough. Release: whoever finds the handle stale has the stop before it.
-    @inline(__always) fileprivate func becomeFree(_ word: UInt64) {
-        state.store((word | ~Handle.generationMask) &+ 1, ordering: .releasing)
+    /// The word of a free task, after one with this word; 0 if there is no generation left, and the cell is retired.
+    @inline(__always) fileprivate static func next(after word: UInt64) -> UInt64 {
+        (word | ~Handle.generationMask) &+ 1
+    }
+
+    /// For a registration that will not run: only what runs is waited for, and nobody else changes it any more, so a store is
+    /// enough. Release: whoever finds the handle stale has the stop before it.
+    @inline(__always) fileprivate func becomeFree(after word: UInt64) {
+        state.store(Task.next(after: word), ordering: .releasing)
     }
 }
 

@@ -45,8 +45,10 @@ extension Wheel {
             if tick >> shift < place { return "an entry is due before its slot" }
             // What is due after its slot has been put off. What was put off within its slot may be due after `latest`.
             if expiry < slot(number).pointee.earliest { return "an entry is outside its slot's bounds" }
-            if expiry > slot(number).pointee.latest && !isPutOff(index) { return "an entry is outside its slot's bounds" }
-            if tick >> shift > place && !isPutOff(index) { return "an entry is in another slot than its digit's" }
+            if !isPutOff(index) {
+                if expiry > slot(number).pointee.latest { return "an entry is outside its slot's bounds" }
+                if tick >> shift > place { return "an entry is in another slot than its digit's" }
+            }
             previous = index
             index = entry.pointee.next.get()
         }
