@@ -104,7 +104,7 @@ build_swift() {
     local source=$1 core
     read -ra core <<<"$(sed -n 's/^.*bench-swift: *//p' "$source")"
     swiftc -enable-experimental-feature Embedded -wmo -O -parse-as-library -swift-version 6 \
-        -enforce-exclusivity=unchecked -module-name BelayBench -module-cache-path "$BENCH/swift-modules" \
+        -enforce-exclusivity=unchecked -module-name BelayBench -I include -module-cache-path "$BENCH/swift-modules" \
         -c "$source" "${core[@]}" -o "$2"
 }
 

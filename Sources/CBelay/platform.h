@@ -98,6 +98,8 @@ static inline void belaycore_futex_wake(void *word, int32_t count) {
     errno = saved;
 }
 static inline void belaycore_yield(void) { sched_yield(); }
+/* The line is about to be read and written. Any address will do. */
+static inline void belaycore_prefetch(const void *address) { __builtin_prefetch(address, 1); }
 static inline void belaycore_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();

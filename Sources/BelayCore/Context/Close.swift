@@ -129,12 +129,12 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// the lock under which one would be, so that either we see it, or it sees the generation.
     func changeGeneration(_ old: UInt64) -> Bool {
         let next = old &+ 1 << Handle.generationShift
-        if old & References.heard == 0 { return pointee.references.change(old, next) }
+        // A list that was taken stays so, and has nobody left in it: whoever took it keeps the node until then.
+        if old & References.heard == 0 || listen.pointee.isTaken { return pointee.references.change(old, next) }
         let listen = listen
         listen.pointee.lock.lockInPlace()
         defer { listen.pointee.lock.unlockInPlace() }
-        // One that was taken has nobody left in it: who does that keeps the node until then.
-        return (listen.pointee.isTaken || listen.pointee.callbacks.get() == 0) && pointee.references.change(old, next)
+        return listen.pointee.callbacks.get() == 0 && pointee.references.change(old, next)
     }
 
     /// The close of a node without a listen record, so without other owners: the swap that decides checks the generation

@@ -158,7 +158,7 @@ private struct Ended {
     /// Tells them, with no lock held: first all who sleep, then the executor; inline callbacks, which may take their time,
     /// come last. What hangs on merged contexts joins them on the way.
     mutating func deliver() {
-        var inline = Registration.Deferred()
+        var outbox = Registration.Outbox()
         while head != 0 {
             let listen = Listen.at(head)
             let ended = node(listen.pointee.node.get())
@@ -178,12 +178,12 @@ private struct Ended {
                     node(merged).collect(into: &self)
                     node(merged).release()
                 } else {
-                    withUnsafeMutablePointer(to: &inline) { Registration.dispatch(task, later: $0) }
+                    Registration.dispatch(task, to: &outbox)
                 }
             }
             ended.release()
         }
-        inline.runAll()
+        outbox.send()
     }
 }
 

@@ -48,38 +48,92 @@ struct Executor: ~Copyable {
 
     /// Has a queued task run soon, where the tasks of its runtime run.
     static func submit(_ task: UnsafeMutablePointer<Task>) {
-        let number = task.pointee.runtime
-        let executor = Runtime.at(number)
-        let (host, own) = executor.pointee.executor.host()
-        if number != 0 && !executor.pointee.executor.countOne() {
-            task.pointee.moveToStandard()
-            return submit(task)
+        var batch = Batch()
+        batch.add(task)
+        batch.submit()
+    }
+
+    /// Tasks of one runtime that are queued at once: one look at the lock, and one call for the threads that are to come.
+    struct Batch {
+        fileprivate var head: UInt32 = 0
+        fileprivate var tail: UInt32 = 0
+        fileprivate var count: UInt32 = 0
+        private var runtime: UInt32 = 0
+
+        /// A task that is in no list; one of another runtime sends those before it on their way.
+        mutating func add(_ task: UnsafeMutablePointer<Task>) {
+            let number = task.pointee.runtime
+            if number != runtime {
+                submit()
+                runtime = number
+            }
+            let index = task.index
+            task.pointee.entry.next.set(0)
+            if tail == 0 { head = index } else { Task.at(tail).pointee.entry.next.set(index) }
+            tail = index
+            count &+= 1
+            // The first is not to wait until thousands have been collected.
+            if count == Batch.most { submit() }
         }
-        if let host {
-            host(own, { Executor.run($0) }, task)
-        } else if executor.pointee.isManual {
-            executor.pointee.executor.append(task)
+
+        private static let most: UInt32 = 64
+
+        /// Has them run soon; then it is empty.
+        mutating func submit() {
+            if count == 0 { return }
+            let runtime = Runtime.at(runtime)
+            let isManual = runtime.pointee.isManual
+            let (host, own, isOpen) = runtime.pointee.executor.enter(self, self.runtime, isManual: isManual)
+            if !isOpen { return moveToStandard() }
+            if let host { forEach { host(own, { Executor.run($0) }, $0) } }
+            (head, tail, count) = (0, 0, 0)
+        }
+
+        /// Their runtime has gone.
+        private mutating func moveToStandard() {
+            forEach { $0.pointee.moveToStandard() }
+            runtime = 0
+            submit()
+        }
+
+        /// `body` may do with a task what it likes, also run it.
+        private func forEach(_ body: (UnsafeMutablePointer<Task>) -> Void) {
+            var index = head
+            while index != 0 {
+                let task = Task.at(index)
+                index = task.pointee.entry.next.get()
+                body(task)
+            }
+        }
+    }
+
+    /// Takes a batch in, unless there is a host's executor to give it to, or the runtime has gone. Function and argument of the
+    /// host's belong together, so they are read together.
+    private borrowing func enter(_ batch: Batch, _ number: UInt32, isManual: Bool)
+        -> (host: Submit?, own: UnsafeMutableRawPointer?, isOpen: Bool)
+    {
+        lock.lock()
+        if number != 0 {
+            if closed.get() != 0 {
+                lock.unlock()
+                return (nil, nil, false)
+            }
+            outstanding.wrappingAdd(batch.count, ordering: .relaxed)
+        }
+        let submit = UnsafeRawPointer(bitPattern: hostSubmit.get())
+        if let submit {
+            let own = UnsafeMutableRawPointer(bitPattern: hostSelf.get())
+            lock.unlock()
+            return (unsafeBitCast(submit, to: Submit?.self), own, true)
+        }
+        append(batch)
+        if isManual {
+            lock.unlock()
             Driver.hasten(.min, number)
         } else {
-            executor.pointee.executor.enqueue(task, number)
+            callThreads(for: batch.count, number)
         }
-    }
-
-    /// One more task is outstanding; false if the runtime has gone.
-    private borrowing func countOne() -> Bool {
-        lock.lock()
-        defer { lock.unlock() }
-        if closed.get() != 0 { return false }
-        outstanding.wrappingAdd(1, ordering: .relaxed)
-        return true
-    }
-
-    /// Function and argument belong together, so they are read together.
-    private borrowing func host() -> (Submit?, UnsafeMutableRawPointer?) {
-        lock.lock()
-        defer { lock.unlock() }
-        let submit = UnsafeRawPointer(bitPattern: hostSubmit.get())
-        return (unsafeBitCast(submit, to: Submit?.self), UnsafeMutableRawPointer(bitPattern: hostSelf.get()))
+        return (nil, nil, true)
     }
 
     borrowing func setHost(_ submit: UInt, _ own: UInt) {
@@ -110,38 +164,27 @@ struct Executor: ~Copyable {
 
     // MARK: the pool
 
-    /// Puts a task at the end of the queue, and no more.
-    private borrowing func append(_ task: UnsafeMutablePointer<Task>) {
-        lock.lock()
-        appendLocked(task)
-        lock.unlock()
+    /// Under the lock: puts the tasks at the end of the queue.
+    private borrowing func append(_ batch: Batch) {
+        if tail.get() == 0 { head.set(batch.head) } else { Task.at(tail.get()).pointee.entry.next.set(batch.head) }
+        tail.set(batch.tail)
+        appended.set(appended.get() &+ UInt64(batch.count))
     }
 
-    @inline(never) private borrowing func appendLocked(_ task: UnsafeMutablePointer<Task>) {
-        let index = task.index
-        task.pointee.entry.next.set(0)
-        if tail.get() == 0 { head.set(index) } else { Task.at(tail.get()).pointee.entry.next.set(index) }
-        tail.set(index)
-        appended.set(appended.get() &+ 1)
-    }
-
-    private borrowing func enqueue(_ task: UnsafeMutablePointer<Task>, _ number: UInt32) {
+    /// So many tasks have just been queued: sees to it that they are taken, and lets go of the lock.
+    private borrowing func callThreads(for count: UInt32, _ number: UInt32) {
         if width.get() == 0 { width.set(max(belaycore_processors(), 2)) }
-        lock.lock()
-        appendLocked(task)
-        let isFree = idle.get() > called.get()
-        if isFree { called.set(called.get() + 1) }
+        let free = idle.get() > called.get() ? min(idle.get() - called.get(), count) : 0
+        called.set(called.get() + free)
         let all = threads.get()
-        let start = !isFree && all < width.get()
-        if start { threads.set(all + 1) }
-        let watch = !isFree && !start && watchAt.get() == 0
+        let missing = all < width.get() ? min(width.get() - all, count - free) : 0
+        threads.set(all + missing)
+        let watch = free + missing < count && watchAt.get() == 0
         if watch { beginWatch() }
+        if free != 0 { signal.wrappingAdd(1, ordering: .releasing) }
         lock.unlock()
-        if isFree {
-            signal.wrappingAdd(1, ordering: .releasing)
-            belaycore_futex_wake(signal.address, 1)
-        }
-        if start { startThread(number) }
+        if free != 0 { belaycore_futex_wake(signal.address, Int32(free)) }
+        for _ in 0..<missing { startThread(number) }
         if watch { Executor.hastenWatch(number) }
     }
 

@@ -117,7 +117,9 @@ enum Registration {
         if index == 0 { return publish(task, cell, born | Task.pending, on: 0) }
         if let reg = insert(task, cell, born, on: node(index)) { return reg }
         let reg = publish(task, cell, born | Task.queued, on: index)
-        send(task, later: nil)
+        var outbox = Outbox()
+        outbox.add(task)
+        outbox.send()
         return reg
     }
 
@@ -159,23 +161,9 @@ enum Registration {
 
     // MARK: the end has come
 
-    /// Takes a task of a list that was taken out of *pending*, and sends it where it belongs, or frees it if a stop came first.
-    static func dispatch(_ task: UnsafeMutablePointer<Task>, later: UnsafeMutablePointer<Deferred>) {
-        if task.pointee.change(Task.pending, to: Task.queued) { send(task, later: later) } else { task.free() }
-    }
-
-    /// Inline callbacks go to `later` if there is one, to run when everybody has been told.
-    private static func send(_ task: UnsafeMutablePointer<Task>, later: UnsafeMutablePointer<Deferred>?) {
-        let flags = task.pointee.state.get()
-        if flags & Task.waker != 0 {
-            run(task)
-        } else if flags & Task.inline == 0 {
-            Executor.submit(task)
-        } else if let later {
-            later.pointee.add(task)
-        } else {
-            run(task)
-        }
+    /// Takes a task of a list that was taken out of *pending*, and sees to it that it runs; or frees it, if a stop came first.
+    static func dispatch(_ task: UnsafeMutablePointer<Task>, to outbox: inout Outbox) {
+        if task.pointee.change(Task.pending, to: Task.queued) { outbox.add(task) } else { task.free() }
     }
 
     /// Takes a link whose work has been done out of *pending*, and frees it, as `dispatch` does.
@@ -190,20 +178,30 @@ enum Registration {
         task.free()
     }
 
-    /// Inline callbacks of scopes that have ended, in the order of their registration within a scope.
-    struct Deferred {
-        private var head: UInt32 = 0
+    /// What is to run because scopes have ended: wakers at once; then, with `send`, what goes to the executor; inline callbacks,
+    /// which may take their time, last, in the order of their registration within a scope.
+    struct Outbox {
+        private var batch = Executor.Batch()
+        private var firstInline: UInt32 = 0
 
-        /// Lists hold the youngest registration first, so putting each in front turns them round.
         mutating func add(_ task: UnsafeMutablePointer<Task>) {
-            task.pointee.entry.next.set(head)
-            head = task.index
+            let flags = task.pointee.state.get()
+            if flags & Task.waker != 0 {
+                Registration.run(task)
+            } else if flags & Task.inline == 0 {
+                batch.add(task)
+            } else {
+                // Lists hold the youngest registration first, so putting each in front turns them round.
+                task.pointee.entry.next.set(firstInline)
+                firstInline = task.index
+            }
         }
 
-        mutating func runAll() {
-            while head != 0 {
-                let task = Task.at(head)
-                head = task.pointee.entry.next.get()
+        mutating func send() {
+            batch.submit()
+            while firstInline != 0 {
+                let task = Task.at(firstInline)
+                firstInline = task.pointee.entry.next.get()
                 Registration.run(task)
             }
         }

@@ -236,7 +236,7 @@ struct Shard: ~Copyable {
                 }
                 shard.pointee.wake.store(wheel.wake, ordering: .sequentiallyConsistent)
                 shard.pointee.lock.unlockInPlace()
-                for position in 0..<count { deliver(due[position]) }
+                deliver(UnsafeBufferPointer(start: due.baseAddress, count: count))
             }
             isWhole = advance.isWhole
         }
@@ -251,8 +251,23 @@ struct Shard: ~Copyable {
         }
     }
 
-    private static func deliver(_ index: UInt32) {
-        if index & WheelSpace.second != 0 { return TimerTask.fire(index & ~WheelSpace.second) }
+    /// Timers first: the end of a scope may run inline callbacks, which take their time.
+    private static func deliver(_ due: UnsafeBufferPointer<UInt32>) {
+        var batch = Executor.Batch()
+        var scopes = 0
+        for index in due {
+            if index & WheelSpace.second == 0 {
+                scopes += 1
+            } else {
+                TimerTask.fire(index & ~WheelSpace.second, with: &batch)
+            }
+        }
+        batch.submit()
+        if scopes == 0 { return }
+        for index in due where index & WheelSpace.second == 0 { deliverScope(index) }
+    }
+
+    private static func deliverScope(_ index: UInt32) {
         let scope = node(Listen.at(index).pointee.node.get())
         // Not, if the deadline has moved since: then its timer is in the wheel again.
         scope.decideDeadline()

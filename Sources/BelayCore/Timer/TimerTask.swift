@@ -86,10 +86,9 @@ enum TimerTask {
     // MARK: its time has come
 
     /// By the driver, for a task that it has claimed.
-    static func fire(_ index: UInt32) {
+    static func fire(_ index: UInt32, with batch: inout Executor.Batch) {
         let task = Task.at(index)
-        if task.pointee.state.get() & Task.waker != 0 { return run(task) }
-        Executor.submit(task)
+        if task.pointee.state.get() & Task.waker != 0 { run(task) } else { batch.add(task) }
     }
 
     static func run(_ task: UnsafeMutablePointer<Task>) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CBelayPlatform
 import Synchronization
 
 /// What a wheel knows of a timer. It stands inside a larger cell (a listen record, a timer task). Guarded by whatever
@@ -45,7 +46,8 @@ struct WheelSpace {
 /// 3. so the first timer is in the first occupied slot of the lowest occupied level: two count-zeros away.
 ///
 /// A slot's timers may stand on eight lists, told apart by some bits of their indices. A list is a chain of cache misses
-/// once the timers are many; eight that are walked in turns miss at the same time. An entry knows where its list's head
+/// once the timers are many; eight that are walked in turns miss at the same time, as each asks for its next entry a turn
+/// before it is looked at. An entry knows where its list's head
 /// stands, its *place*, and whatever else a removal has to know follows from that.
 ///
 /// Each slot keeps the earliest and the latest of its instants, exact until something is removed or put off, then too
@@ -375,7 +377,7 @@ struct Wheel {
                     let entry = space.entry(index)
                     let next = entry.pointee.next.get()
                     cursors[list] = next
-                    if next == 0 { open &= ~(1 << UInt64(list)) }
+                    if next == 0 { open &= ~(1 << UInt64(list)) } else { belaycore_prefetch(space.entry(next)) }
                     if !body(index, entry) { break visits }
                 }
             }
