@@ -28,6 +28,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// Makes an end that has its verdict known to all: descendants, waiters, descriptors, callbacks. Harmless to repeat;
     /// when any call returns, every descendant reads as done.
     func finish() {
+        if !state.has(State.attached) { return }
         var ended = Ended()
         collect(into: &ended)
         ended.deliver()
@@ -158,6 +159,7 @@ private struct Ended {
     /// Tells them, with no lock held: first all who sleep, then the executor; inline callbacks, which may take their time,
     /// come last. What hangs on merged contexts joins them on the way.
     mutating func deliver() {
+        if head == 0 { return }
         var outbox = Registration.Outbox()
         while head != 0 {
             let listen = Listen.at(head)

@@ -79,8 +79,11 @@ struct Executor: ~Copyable {
         private static let most: UInt32 = 64
 
         /// Has them run soon; then it is empty.
-        mutating func submit() {
-            if count == 0 { return }
+        @inline(__always) mutating func submit() {
+            if count != 0 { submitSome() }
+        }
+
+        @inline(never) private mutating func submitSome() {
             let runtime = Runtime.at(runtime)
             let isManual = runtime.pointee.isManual
             let (host, own, isOpen) = runtime.pointee.executor.enter(self, self.runtime, isManual: isManual)
