@@ -5,7 +5,7 @@ import Synchronization
 extension Handle {
     /// What `belay_err` answers. Where the state word alone decides, the one look at it is all.
     @inline(__always) func status() -> belay_status {
-        guard kind == Kind.scope, let found = find() else { return statusOfOther() }
+        guard let found = find(Kind.scope) else { return statusOfOther() }
         if found.state.isDone { return found.state.verdict.status }
         return found.state.has(State.pulls | State.timed | State.asks) ? statusFarther(found) : BELAY_OK
     }
@@ -25,7 +25,7 @@ extension Handle {
 
     /// Whether it is a context that has not ended. `status` for a caller who needs no reason.
     @inline(__always) func isLive() -> Bool {
-        guard kind == Kind.scope, let found = find() else { return !isDoneElsewhere() }
+        guard let found = find(Kind.scope) else { return !isDoneElsewhere() }
         let unsure = State.verdictMask | State.pulls | State.timed | State.asks
         return found.state.word & unsure == 0 || !found.state.isDone && statusFarther(found) == BELAY_OK
     }
@@ -51,7 +51,7 @@ extension Handle {
 
     // `status` for a question that is answered by yes or no.
     @inline(never) fileprivate func isDoneElsewhere() -> Bool {
-        guard kind == Kind.lite, let found = find() else { return status() != BELAY_OK }
+        guard let found = find(Kind.lite) else { return status() != BELAY_OK }
         return found.liteStatus(self) != BELAY_OK
     }
     @inline(never) fileprivate func isDoneFarther(_ found: Found) -> Bool {
@@ -79,7 +79,7 @@ extension Handle {
 public func belay_is_done(_ ctx: belay_ctx) -> Bool {
     let handle = Handle(ctx)
     // What `status` begins with, once more: written like this it calls nothing, so it needs no stack.
-    guard handle.kind == Kind.scope, let found = handle.find() else { return handle.isDoneElsewhere() }
+    guard let found = handle.find(Kind.scope) else { return handle.isDoneElsewhere() }
     if found.state.isDone { return true }
     return found.state.has(State.pulls | State.timed | State.asks) ? handle.isDoneFarther(found) : false
 }
@@ -159,7 +159,7 @@ extension Handle {
     /// The straight way, with one look at the clock: for a scope that has not ended, where no deadline was ever moved. Nil
     /// means nothing.
     @inline(__always) fileprivate func timeLeft() -> Int64? {
-        guard kind == Kind.scope, let found = find(), found.state.word & (State.verdictMask | State.asks) == 0,
+        guard let found = find(Kind.scope), found.state.word & (State.verdictMask | State.asks) == 0,
             Globals.pointer.pointee.haveMoved.get() == 0, let clock = found.node.clockInEffect,
             !found.state.has(State.pulls) || !found.node.someScopeAboveHasEnded()
         else { return nil }

@@ -214,7 +214,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         let state = asNode.state
         if !isOpen(state, without: State.verdictMask) { return elsewhere() }
         let above = above
-        guard above.kind == Kind.scope, let parent = above.find() else { return elsewhere() }
+        guard let parent = above.find(Kind.scope) else { return elsewhere() }
         let more = parent.state.word & (State.verdictMask | State.pulls | State.timed | State.asks)
         return more | state.word & State.timed != 0 ? under(parent) : live
     }

@@ -30,6 +30,17 @@ extension Handle {
         return Found(node: cell, state: state)
     }
 
+    /// `find` for one kind of context.
+    @inline(__always) func find(_ kind: UInt64) -> Found? {
+        let region = Region.contexts
+        let index = index(of: kind)
+        // Acquire: as above.
+        guard index < UInt64(region.pointee.limit.load(ordering: .acquiring)) else { return nil }
+        let cell = region.pointee.cell(index, as: Node.self)
+        let state = cell.state
+        return matches(state.word) ? Found(node: cell, state: state) : nil
+    }
+
     /// Why `find` answered nil.
     @inline(never) func diagnose() -> belay_status {
         if Globals.pointer.pointee.forked { return BELAY_EFORK }

@@ -24,7 +24,7 @@ enum Registration {
     ) -> belay_reg {
         let handle = Handle(ctx)
         let telling = State.attached | State.verdictMask | State.pulls | State.timed | State.asks | State.runtimeMask
-        guard let function, handle.kind == Kind.scope, let found = handle.find(),
+        guard let function, let found = handle.find(Kind.scope),
             found.state.word & telling == State.attached, found.node.pointee.clock.get() == 0,
             let thread = Thread.known, thread.pointee.tasks.hasCell
         else { return add(ctx, function, argument, flags: flags) }

@@ -69,10 +69,10 @@ struct Task: ~Copyable {
     @inline(__always) static func find(_ handle: Handle, kind: UInt64) -> (
         task: UnsafeMutablePointer<Task>, state: UInt64
     )? {
-        guard handle.kind == kind, handle.index < Region.tasks.pointee.limit.load(ordering: .acquiring) else {
-            return nil
-        }
-        let task = at(handle.index)
+        let index = handle.index(of: kind)
+        // Acquire: an index below the limit has its base and its memory.
+        guard index < UInt64(Region.tasks.pointee.limit.load(ordering: .acquiring)) else { return nil }
+        let task = Region.tasks.pointee.cell(index, as: Task.self)
         let state = task.pointee.state.load(ordering: .acquiring)
         return handle.matches(state) ? (task, state) : nil
     }

@@ -51,6 +51,11 @@ struct Handle {
     @inline(__always) var index: UInt32 { UInt32(truncatingIfNeeded: bits & Handle.indexMask) }
     /// The same without the way over 32 bits, for look-ups.
     @inline(__always) var wideIndex: UInt64 { bits & Handle.indexMask }
+    /// The index, if this is a handle of that kind; else a number beyond all indices. So whoever wants one kind only compares
+    /// with the region's limit, and knows both.
+    @inline(__always) func index(of kind: UInt64) -> UInt64 {
+        UInt64(UInt32(truncatingIfNeeded: bits) &- UInt32(truncatingIfNeeded: kind << Handle.kindShift))
+    }
     @inline(__always) var kind: UInt64 { bits >> Handle.kindShift & 15 }
     @inline(__always) var generation: UInt64 { bits >> Handle.generationShift }
 

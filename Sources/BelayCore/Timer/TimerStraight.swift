@@ -97,11 +97,11 @@ private struct Pending {
     /// Nil if there is anything unusual, also if the lock is not free.
     @inline(__always) static func lock(_ handle: Handle, toFree: Bool) -> Pending? {
         // Acquire: an index below the limit has its base and its memory.
-        guard handle.kind == Kind.timer,
-            handle.wideIndex < UInt64(Region.tasks.pointee.limit.load(ordering: .acquiring)),
+        let index = handle.index(of: Kind.timer)
+        guard index < UInt64(Region.tasks.pointee.limit.load(ordering: .acquiring)),
             let thread = Thread.known, !toFree || thread.pointee.tasks.hasRoom
         else { return nil }
-        let task = Region.tasks.pointee.cell(handle.wideIndex, as: Task.self)
+        let task = Region.tasks.pointee.cell(index, as: Task.self)
         // What stands there while such a timer is pending.
         let word = handle.bits & ~Handle.indexMask | Task.pending
         // Acquire: record and shard were set before the timer became pending (release, where it is started).
