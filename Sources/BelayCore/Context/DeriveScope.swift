@@ -68,43 +68,75 @@ struct Limit {
     }
 }
 
-/// The straight way, for a `deadline` that has not passed. `limit` is the same for the general way.
+/// The straight way, for a `deadline` that has not passed, under a scope. `limit` is the same for the general way. What
+/// turns off does so by a jump, with what it needs in registers.
 @inline(__always) private func deriveStraight(_ parent: belay_ctx, _ limit: Limit, deadline: Int64, as birth: Counter)
     -> belay_ctx
 {
     let handle = Handle(parent)
-    if Sampler.isOn { return Sampler.witness(deriveScope(parent, limit)) }
-    guard let found = handle.find(), let thread = Thread.known, thread.pointee.contexts.hasCell,
-        handle.kind != Kind.lite, found.state.word & State.runtimeMask == 0
-    else { return deriveScope(parent, limit) }
-    // Of the default runtime only background and todo have this kind, which nobody counts.
-    if handle.kind != Kind.root && !found.node.acquireAtOnce(generation: handle.generation)
-        && !thread.pointee.seat.acquire(handle)
-    {
-        return deriveWhereThreadsMeet(parent, limit, deadline: deadline)
+    if Sampler.isOn { return deriveSampled(parent, limit) }
+    guard let found = handle.find(Kind.scope) else { return deriveUnderRoot(parent, limit, deadline: deadline) }
+    guard let thread = Thread.known, thread.pointee.contexts.hasCell, found.state.word & State.runtimeMask == 0 else {
+        return deriveScope(parent, limit)
     }
-    return deriveStraight(handle, found, thread, limit, deadline: deadline, as: birth)
+    guard found.node.acquireAtOnce(generation: handle.generation) else {
+        return deriveWhereThreadsMeet(handle, found.node, thread, limit, deadline: deadline)
+    }
+    return deriveStraight(
+        handle, found.node, under: handle.index, found.state.pullsBelow, found.state, thread, limit,
+        deadline: deadline, as: birth)
 }
 
 /// The straight way from where it crosses other threads: the parent has stripes, or somebody was quicker at its word.
 @inline(never) @_optimize(speed)
-private func deriveWhereThreadsMeet(_ parent: belay_ctx, _ limit: Limit, deadline: Int64) -> belay_ctx {
-    let handle = Handle(parent)
-    guard let thread = Thread.known, let found = handle.find(),
-        thread.pointee.seat.acquire(handle) || found.node.acquireSlowly(handle, thread)
-    else { return deriveScope(parent, limit) }
-    return deriveStraight(handle, found, thread, limit, deadline: deadline, as: limit.birth)
+private func deriveWhereThreadsMeet(
+    _ handle: Handle, _ parent: NodePointer, _ thread: UnsafeMutablePointer<Thread>, _ limit: Limit, deadline: Int64
+) -> belay_ctx {
+    guard thread.pointee.seat.acquire(handle) || parent.acquireSlowly(handle, thread) else {
+        return deriveScope(belay_ctx(bits: handle.bits), limit)
+    }
+    let above = parent.state
+    return deriveStraight(
+        handle, parent, under: handle.index, above.pullsBelow, above, thread, limit, deadline: deadline, as: limit.birth)
 }
 
-/// The second half of the straight way, with a reference on the parent.
+/// The straight way under background and todo: of the default runtime only these have the kind. Nobody counts on them.
+@inline(never) @_optimize(speed)
+private func deriveUnderRoot(_ parent: belay_ctx, _ limit: Limit, deadline: Int64) -> belay_ctx {
+    let handle = Handle(parent)
+    guard let found = handle.find(Kind.root), let thread = Thread.known, thread.pointee.contexts.hasCell,
+        found.state.word & State.runtimeMask == 0
+    else { return deriveUnderOther(parent, limit, deadline: deadline) }
+    return deriveStraight(
+        handle, found.node, under: 0, 0, State(0), thread, limit, deadline: deadline, as: limit.birth)
+}
+
+/// The straight way under a context that ends with another.
+@inline(never) @_optimize(speed)
+private func deriveUnderOther(_ parent: belay_ctx, _ limit: Limit, deadline: Int64) -> belay_ctx {
+    let handle = Handle(parent)
+    guard let found = handle.find(), let thread = Thread.known, thread.pointee.contexts.hasCell,
+        handle.kind != Kind.lite, handle.kind != Kind.root, found.state.word & State.runtimeMask == 0,
+        found.node.acquireAtOnce(generation: handle.generation)
+    else { return deriveScope(parent, limit) }
+    let scope = found.node.pointee.scope.get()
+    let above = scope == 0 ? State(0) : node(scope).state
+    return deriveStraight(
+        handle, found.node, under: scope, scope == 0 ? 0 : above.pullsBelow, above, thread, limit,
+        deadline: deadline, as: limit.birth)
+}
+
+@inline(never) private func deriveSampled(_ parent: belay_ctx, _ limit: Limit) -> belay_ctx {
+    Sampler.witness(deriveScope(parent, limit))
+}
+
+/// The second half of the straight way, with a reference on the parent. `scope` is the nearest, 0 if there is none; `above` is
+/// its state, and `pulls` what a child has of that.
 @inline(__always) private func deriveStraight(
-    _ handle: Handle, _ found: Found, _ thread: UnsafeMutablePointer<Thread>, _ limit: Limit, deadline: Int64,
-    as birth: Counter
+    _ handle: Handle, _ parent: NodePointer, under scope: UInt32, _ pulls: UInt64, _ above: State,
+    _ thread: UnsafeMutablePointer<Thread>, _ limit: Limit, deadline: Int64, as birth: Counter
 ) -> belay_ctx {
-    let lineage = found.node.lineage
-    let isScope = handle.kind == Kind.scope
-    let scope = isScope ? handle.index : found.node.pointee.scope.get()
-    let above = isScope ? found.state : scope == 0 ? State(0) : node(scope).state
+    let lineage = parent.lineage
     let index = thread.pointee.contexts.first
     let cell = node(index)
     // Where the state word and the handle have it.
@@ -120,9 +152,10 @@ private func deriveWhereThreadsMeet(_ parent: belay_ctx, _ limit: Limit, deadlin
     thread.count(birth)
     // StoreStore: what is written next must not be seen by someone who still sees the old generation as current.
     atomicMemoryFence(ordering: .releasing)
-    let rest = (clock == 0 ? 0 : State.timed) | (scope == 0 ? 0 : above.pullsBelow)
     cell.write(
-        deadline: deadline, parent: handle.index, scope: scope, lineage: Lineage(values: lineage.values, clock: clock))
+        deadline: deadline, parent: handle.index, scope: scope,
+        lineage: Lineage(values: lineage.values, clock: clock))
+    let rest = (clock == 0 ? 0 : State.timed) | pulls
     return reveal(cell, index: index, shifted: generation, kind: Kind.scope, rest: rest)
 }
 
