@@ -8,15 +8,22 @@ import Synchronization
 @_cdecl("belay_close") @implementation @_optimize(speed)
 public func belay_close(_ ctx: belay_ctx) -> belay_status {
     let handle = Handle(ctx)
+    guard let found = handle.find(Kind.scope) else { return closeOther(handle) }
+    return found.node.close(handle, as: Kind.scope)
+}
+
+/// The same for what is no scope.
+@inline(never) @_optimize(speed)
+private func closeOther(_ handle: Handle) -> belay_status {
     guard let found = handle.find() else { return handle.absent() }
     if handle.kind == Kind.root { return BELAY_OK }
-    return found.node.close(handle)
+    return found.node.close(handle, as: handle.kind)
 }
 
 extension Handle {
     /// The close of a runtime's root, which `belay_close` leaves alone.
     func closeRoot() {
-        if let found = find() { _ = found.node.close(self) }
+        if let found = find() { _ = found.node.close(self, as: kind) }
     }
 }
 
@@ -35,7 +42,7 @@ public func belay_retain(_ ctx: belay_ctx) -> belay_status {
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
-    @inline(__always) fileprivate func close(_ handle: Handle) -> belay_status {
+    @inline(__always) fileprivate func close(_ handle: Handle, as kind: UInt64) -> belay_status {
         let alone = References.word(generation: handle.generation, count: 1)
         let gone = References.word(generation: handle.generation &+ 1, count: 0)
         guard pointee.references.get() == alone, pointee.references.change(alone, gone) else {
@@ -49,7 +56,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         atomicMemoryFence(ordering: .releasing)
         // Here, without a call, what `recycle` does for a node that holds nothing but its cell. (A value has more to it than
         // its node knows; and the last generation of all retires the cell.)
-        guard handle.kind != Kind.value, holdsNothing, state.word & (State.sampled | State.runtimeMask) == 0,
+        guard kind != Kind.value, holdsNothing, state.word & (State.sampled | State.runtimeMask) == 0,
             gone >> Handle.generationShift != 0, let thread = Thread.known, thread.pointee.contexts.hasRoom
         else { return recycleUpwards() }
         let parent = pointee.parent.get()
