@@ -50,7 +50,7 @@ extension Handle {
     }
 
     // `status` for a question that is answered by yes or no.
-    @inline(never) fileprivate func isDoneElsewhere() -> Bool {
+    @inline(never) @_optimize(speed) fileprivate func isDoneElsewhere() -> Bool {
         guard let found = find(Kind.lite) else { return status() != BELAY_OK }
         return found.liteStatus(self) != BELAY_OK
     }

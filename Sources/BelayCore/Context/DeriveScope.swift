@@ -74,7 +74,7 @@ struct Limit {
     -> belay_ctx
 {
     let handle = Handle(parent)
-    if Sampler.isOn { return deriveSampled(parent, limit) }
+    if Sampler.isOn { return Sampler.witness(deriveScope(parent, limit)) }
     guard let found = handle.find(Kind.scope) else { return deriveUnderRoot(parent, limit, deadline: deadline) }
     guard let thread = Thread.known, thread.pointee.contexts.hasCell, found.state.word & State.runtimeMask == 0 else {
         return deriveScope(parent, limit)
@@ -97,7 +97,8 @@ private func deriveWhereThreadsMeet(
     }
     let above = parent.state
     return deriveStraight(
-        handle, parent, under: handle.index, above.pullsBelow, above, thread, limit, deadline: deadline, as: limit.birth)
+        handle, parent, under: handle.index, above.pullsBelow, above, thread, limit, deadline: deadline, as: limit.birth
+    )
 }
 
 /// The straight way under background and todo: of the default runtime only these have the kind. Nobody counts on them.
@@ -124,10 +125,6 @@ private func deriveUnderOther(_ parent: belay_ctx, _ limit: Limit, deadline: Int
     return deriveStraight(
         handle, found.node, under: scope, scope == 0 ? 0 : above.pullsBelow, above, thread, limit,
         deadline: deadline, as: limit.birth)
-}
-
-@inline(never) private func deriveSampled(_ parent: belay_ctx, _ limit: Limit) -> belay_ctx {
-    Sampler.witness(deriveScope(parent, limit))
 }
 
 /// The second half of the straight way, with a reference on the parent. `scope` is the nearest, 0 if there is none; `above` is

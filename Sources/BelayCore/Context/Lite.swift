@@ -54,18 +54,41 @@ extension UnsafeMutablePointer where Pointee == Node {
 
 @_cdecl("belay_lite") @implementation @_optimize(speed)
 public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
-    if timeout == Clock.never { return liteStraight(parent, timeout, deadline: Clock.never) }
+    if Sampler.isOn { return Sampler.witness(liteContext(parent, timeout)) }
+    return timeout == Clock.never
+        ? liteStraight(parent, timeout, deadline: Clock.never) : liteWithDeadline(parent, timeout)
+}
+
+/// By itself, because the look at the clock is a call, and needs a stack.
+@inline(never) @_optimize(speed)
+private func liteWithDeadline(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
     let (deadline, overflow) = Clock.now.addingReportingOverflow(timeout)
     return overflow ? liteContext(parent, timeout) : liteStraight(parent, timeout, deadline: deadline)
 }
 
 /// The straight way, as that of scopes: see DeriveScope.swift.
 @inline(__always) private func liteStraight(_ parent: belay_ctx, _ timeout: Int64, deadline: Int64) -> belay_ctx {
-    if Sampler.isOn { return Sampler.witness(liteContext(parent, timeout)) }
-    let above = Handle(parent)
-    guard let found = above.find(), let thread = Thread.known, thread.pointee.contexts.hasCell,
-        above.kind != Kind.lite, found.state.word & State.runtimeMask == 0
-    else { return liteContext(parent, timeout) }
+    guard let found = Handle(parent).find(Kind.scope) else {
+        return liteUnderOther(parent, timeout, deadline: deadline)
+    }
+    return liteStraight(parent, found, timeout, deadline: deadline)
+}
+
+/// The straight way under what is no scope.
+@inline(never) @_optimize(speed)
+private func liteUnderOther(_ parent: belay_ctx, _ timeout: Int64, deadline: Int64) -> belay_ctx {
+    guard let found = Handle(parent).find(), Handle(parent).kind != Kind.lite else {
+        return liteContext(parent, timeout)
+    }
+    return liteStraight(parent, found, timeout, deadline: deadline)
+}
+
+/// Its second half.
+@inline(__always)
+private func liteStraight(_ parent: belay_ctx, _ found: Found, _ timeout: Int64, deadline: Int64) -> belay_ctx {
+    guard let thread = Thread.known, thread.pointee.contexts.hasCell, found.state.word & State.runtimeMask == 0 else {
+        return liteContext(parent, timeout)
+    }
     let index = thread.pointee.contexts.first
     let cell = node(index)
     let generation = cell.pointee.state.get() & Handle.generationMask
