@@ -42,6 +42,8 @@ enum Registration {
         }
         thread.pointee.tasks.takeFirst(task)
         thread.pointee.tasks.countTaken()
+        // StoreStore, as in `Task.make`.
+        atomicMemoryFence(ordering: .releasing)
         task.pointee.fill(function, UInt64(UInt(bitPattern: argument)))
         let born = Task.word(generation, Kind.registration, flags | Task.pending)
         let reg = publish(task, index, born, on: handle.index)
@@ -213,9 +215,8 @@ enum Registration {
     @inline(__always) fileprivate static func stopStraight(_ task: UnsafeMutablePointer<Task>, _ state: UInt64)
         -> belay_status
     {
-        let scope = task.pointee.link.get()
-        guard state & Task.phaseMask == Task.pending, scope != 0, let thread = Thread.known,
-            thread.pointee.tasks.hasRoom, Task.next(after: state) != 0
+        guard state & Task.phaseMask == Task.pending, let scope = task.pointee.scope(ifStill: state), scope != 0,
+            let thread = Thread.known, thread.pointee.tasks.hasRoom, Task.next(after: state) != 0
         else { return stop(task, state) }
         let listen = node(scope).listen
         guard listen.pointee.lock.tryLockInPlace() else { return stop(task, state) }
@@ -238,7 +239,10 @@ enum Registration {
             let phase = state & Task.phaseMask
             if phase == Task.running { return BELAY_STOP_RUNNING }
             guard phase == Task.pending || phase == Task.queued else { return BELAY_STOP_GONE }
-            let scope = task.pointee.link.get()
+            guard let scope = task.pointee.scope(ifStill: state) else {
+                state = task.pointee.state.load(ordering: .acquiring)
+                continue
+            }
             if phase == Task.pending && scope != 0 && withdraw(task, state, from: node(scope)) {
                 return BELAY_STOP_PREVENTED
             }
@@ -271,6 +275,14 @@ enum Registration {
 }
 
 extension Task {
+    /// The node of a registration; nil if its word has changed. In another life of the cell there stands something else,
+    /// which may be no node's index at all.
+    @inline(__always) fileprivate func scope(ifStill word: UInt64) -> UInt32? {
+        // Acquire: LoadLoad; partner of the fences where cells are taken.
+        let scope = link.load(ordering: .acquiring)
+        return state.load(ordering: .acquiring) == word ? scope : nil
+    }
+
     /// The word of a free task, after one with this word; 0 if there is no generation left, and the cell is retired.
     @inline(__always) fileprivate static func next(after word: UInt64) -> UInt64 {
         (word | ~Handle.generationMask) &+ 1

@@ -98,6 +98,8 @@ struct Task: ~Copyable {
         if index == 0 { return nil }
         let task = at(index)
         let generation = max(task.pointee.state.get() >> Handle.generationShift, 1)
+        // StoreStore: a stop that reads what is written next as its registration's must find the registration gone.
+        atomicMemoryFence(ordering: .releasing)
         task.pointee.fill(function, argument)
         return (index, generation)
     }

@@ -24,6 +24,8 @@ public func belay_timer_after(
     thread.pointee.tasks.takeFirst(task)
     thread.pointee.tasks.countTaken()
     thread.count(.timerArmed)
+    // StoreStore, as in `Task.make`.
+    atomicMemoryFence(ordering: .releasing)
     task.pointee.waitsFor.set(0)
     task.pointee.link.set(0)
     task.pointee.set(function, UInt64(UInt(bitPattern: argument)))
