@@ -10,7 +10,8 @@ import Synchronization
 ///    never becomes pending again.
 /// 2. A scope is not recycled before its list is empty or every registration in it has been passed. A close that needs no push sees
 ///    `References.heard` and looks at the list under the lock, together with the swap that decides; every other one pushes
-///    the end, and whoever pushes keeps the scope until he has passed them all.
+///    the end, and whoever pushes keeps the scope until he has passed them all. (A node
+///    that is not a scope is told of its close alone; see `add(atCloseOf:)`.)
 /// 3. Hence a registration that was pending before somebody took the lock of its scope's record, and is pending after, did
 ///    not lose its scope meanwhile, and the lock is that scope's. That is how a stop gets there without a reference. The
 ///    lock can be taken even if the record is another scope's by now, or free (`Listen`).
@@ -97,6 +98,12 @@ enum Registration {
         guard let pinned = parent.pin() else { return fail(parent.diagnose()) }
         defer { pinned.release() }
         if pinned.ensureHeard() == nil { return fail(BELAY_ENOMEM) }
+        // After the marks: a close that wins from now on finds the record. One that has won may have found none, and
+        // tells nobody; so this does its next step for it. (Both change this word, so one of us comes second.)
+        if pinned.pointee.references.load(ordering: .acquiring) & References.closing != 0 {
+            pinned.makeStale(generation: parent.generation)
+            return fail(BELAY_ESTALE)
+        }
         return add(
             on: pinned.index, runtime: pinned.state.runtime, function, argument, flags: flags, atClose: true)
     }
