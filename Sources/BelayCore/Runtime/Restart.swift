@@ -58,6 +58,8 @@ extension Region {
         let end = carved.get()
         // Units of stripes are handed out by the eight; those of before are given up.
         let cells = index == 3 ? end..<end : min(Root.firstFree, end)..<end
+        // Where there is no record, cell 0 is found, and its lock taken.
+        if index == 4 && end != 0 { cell(0 as UInt32, as: Listen.self).pointee.lock.reset() }
         var chain = Chain(head: 0, count: 0)
         for cell in cells where index == 2 || index == 4 || renew(cell, isContext: index == 0) {
             // A lock may be held by a thread that is not there.
