@@ -20,7 +20,7 @@ struct Node: ~Copyable {
     let values: Atomic<UInt32>
     /// The scope, itself included, whose deadline is the one that counts.
     let clock: Atomic<UInt32>
-    /// The listen record (records region), from the first listener on.
+    /// The listen record (listens region), from the first listener on.
     let listen: Atomic<UInt32>
     /// Scopes: the scope whose end this one inherited. Kept alive by the chain of parents.
     let origin: Atomic<UInt32>
@@ -42,7 +42,7 @@ struct ValueNode: ~Copyable {
     let scope: Atomic<UInt32>
     let values: Atomic<UInt32>
     let clock: Atomic<UInt32>
-    /// Stripes only; a value node has no listeners of its own.
+    /// For stripes, and for those who wait for leaves below, which the close tells.
     let listen: Atomic<UInt32>
     /// The key trie that finds this value and all above (records region); 0 where this is the only one.
     let trie: Atomic<UInt32>
