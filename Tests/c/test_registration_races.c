@@ -317,7 +317,7 @@ static void merge_them(void *argument) {
     *mine = calls;
     for (long i = 0; i < each; i++) {
         uint64_t dice = check_random(&random);
-        belay_ctx merged = belay_merge((belay_ctx[]){placed((int)(dice % 3)), placed((int)(dice >> 8) % 3), placed(2)}, 3);
+        belay_ctx merged = belay_merge((belay_ctx[]){placed((int)(dice % 3)), placed((int)((dice >> 8) % 3)), placed(2)}, 3);
         if (belay_is_none(merged)) continue;
         belay_ctx more = dice & 2048 ? belay_merge((belay_ctx[]){merged, placed(1)}, 2) : (belay_ctx){0};
         if (add(&calls[i], merged, false) && dice & 4096) stop(&calls[i]);
