@@ -38,7 +38,12 @@ public func belay_retain(_ ctx: belay_ctx) -> belay_status {
     guard let pinned = handle.pin() else { return handle.diagnose() }
     defer { pinned.release() }
     guard let index = found.node.ensureListen() else { return BELAY_ENOMEM }
-    return pinned.addOwner(Listen.at(index), handle) ? BELAY_OK : BELAY_ESTALE
+    if pinned.addOwner(Listen.at(index), handle) { return BELAY_OK }
+    // A close has won and may be on its way still. This does its next steps for it, so that "stale" is the answer from now
+    // on, for everybody.
+    pinned.endWhateverItIs()
+    pinned.makeStale(generation: handle.generation)
+    return BELAY_ESTALE
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
@@ -201,7 +206,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         if word & References.countMask == 0 { recycleUpwards() }
     }
 
-    private func endWhateverItIs() {
+    fileprivate func endWhateverItIs() {
         let shape = state.shape
         if shape == Kind.scope { cancel(cause: 0, as: .endedClosed) }
         if shape == Kind.lite { asLite.cancel(cause: 0, as: .endedClosed) }
