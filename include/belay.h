@@ -404,8 +404,8 @@ belay_timer belay_timer_every(belay_ctx ctx, belay_duration period, void (*fn)(v
 
 /* Moves a pending timer so that it is next due `delay` from now (a periodic one goes on from there). BELAY_OK if
  * moved: it will not run at the old time. (Moving it to later is the cheap way to put a timeout off, with each message
- * say; the driver may wake up once for the old time.) BELAY_STOP_RUNNING / BELAY_STOP_GONE if it is running or queued to, or has
- * run: nothing is changed. BELAY_EINVAL. */
+ * say; the driver may wake up once for the old time.) BELAY_STOP_RUNNING / BELAY_STOP_GONE if it is running or queued
+ * to, or has run: nothing is changed. BELAY_EINVAL. */
 belay_status belay_timer_reset(belay_timer timer, belay_duration delay);
 
 /* Stops a timer, without blocking. BELAY_STOP_PREVENTED: fn will not run (again), and `arg` is yours.

@@ -199,6 +199,8 @@ enum Registration {
                 Registration.run(task)
             } else if flags & Task.inline == 0 {
                 batch.add(task)
+                // Before its context is let go, whose reference keeps the runtime's number from being used again.
+                if Task.runtime(flags) != 0 { batch.submit() }
             } else {
                 // Lists hold the youngest registration first, so putting each in front turns them round.
                 task.pointee.entry.next.set(firstInline)
