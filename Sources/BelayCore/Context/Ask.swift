@@ -25,7 +25,7 @@ extension Handle {
 
     /// Whether it is a context that has not ended. `status` for a caller who needs no reason.
     @inline(__always) func isLive() -> Bool {
-        guard let found = find(Kind.scope) else { return !isDoneElsewhere() }
+        guard let found = find(Kind.scope) else { return isDoneElsewhere() == 0 }
         let unsure = State.verdictMask | State.pulls | State.timed | State.asks
         return found.state.word & unsure == 0 || !found.state.isDone && statusFarther(found) == BELAY_OK
     }
@@ -50,12 +50,12 @@ extension Handle {
     }
 
     // `status` for a question that is answered by yes or no.
-    @inline(never) @_optimize(speed) fileprivate func isDoneElsewhere() -> Bool {
-        guard let found = find(Kind.lite) else { return status() != BELAY_OK }
-        return found.liteStatus(self) != BELAY_OK
+    @inline(never) @_optimize(speed) fileprivate func isDoneElsewhere() -> UInt32 {
+        guard let found = find(Kind.lite) else { return status() != BELAY_OK ? 1 : 0 }
+        return found.liteStatus(self) != BELAY_OK ? 1 : 0
     }
-    @inline(never) fileprivate func isDoneFarther(_ found: Found) -> Bool {
-        !isLive(found) && settledStatus() != BELAY_OK
+    @inline(never) fileprivate func isDoneFarther(_ found: Found) -> UInt32 {
+        !isLive(found) && settledStatus() != BELAY_OK ? 1 : 0
     }
 
     /// The same with a reference in hand, for the one time in a context's life that something is to be settled.
@@ -75,13 +75,15 @@ extension Handle {
     }
 }
 
-@_cdecl("belay_is_done") @implementation @_optimize(speed)
-public func belay_is_done(_ ctx: belay_ctx) -> Bool {
+// C reads a bool from the low byte of the register, which this writes whole. Swift would leave the rest of a Bool's as it
+// is, so C's entry would be a function around this one that tidies up: a sixth of the instructions.
+@_cdecl("belay_is_done") @_optimize(speed)
+public func contextIsDone(_ ctx: belay_ctx) -> UInt32 {
     let handle = Handle(ctx)
     // What `status` begins with, once more: written like this it calls nothing, so it needs no stack.
     guard let found = handle.find(Kind.scope) else { return handle.isDoneElsewhere() }
-    if found.state.isDone { return true }
-    return found.state.has(State.pulls | State.timed | State.asks) ? handle.isDoneFarther(found) : false
+    if found.state.isDone { return 1 }
+    return found.state.has(State.pulls | State.timed | State.asks) ? handle.isDoneFarther(found) : 0
 }
 
 @_cdecl("belay_err") @implementation @_optimize(speed)

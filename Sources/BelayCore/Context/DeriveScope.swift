@@ -187,7 +187,7 @@ private func deriveUnderOther(_ parent: belay_ctx, _ limit: Limit, deadline: Int
     if above.scope != 0 {
         let scope = node(above.scope)
         var state = scope.state
-        if state.has(State.pulls) && state.run >= State.longestRun && !state.isDone {
+        if state.hasLongestRun && !state.isDone {
             // Keep the unattached run short: it is what asking has to look through.
             if scope.attach() != BELAY_OK {
                 cell.giveCell(generation: generation, runtime: runtime)

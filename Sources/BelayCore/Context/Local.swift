@@ -16,7 +16,7 @@ import Synchronization
 // | 31–28 | `Kind.lite` | 0 |
 // | 22–20 | 0: no shape, counted nowhere | 0 |
 // | 15–8 | (19–12: the runtime) | the status that it reads as |
-// | 5, 2–0 | timed, verdict | 1: done |
+// | 5, 3–0 | timed, verdict | 1: done |
 //
 // So zeroes, other bytes, a copy elsewhere, and what a parent process left are not taken for an open one.
 
@@ -32,10 +32,11 @@ public func belay_local_open(
     return lite.open(above, Clock.never, runtime)
 }
 
-@_cdecl("belay_local_is_done") @implementation
-public func belay_local_is_done(_ local: UnsafePointer<belay_local>?) -> Bool {
-    guard let lite = local?.asLite else { return true }
-    return lite.look(live: false, under: { lite.isDone(under: $0) }, elsewhere: { lite.isDoneElsewhere() })
+// A whole register, as belay_is_done.
+@_cdecl("belay_local_is_done")
+public func localIsDone(_ local: UnsafePointer<belay_local>?) -> UInt32 {
+    guard let lite = local?.asLite else { return 1 }
+    return lite.look(live: 0, under: { lite.isDone(under: $0) }, elsewhere: { lite.isDoneElsewhere() })
 }
 
 @_cdecl("belay_local_err") @implementation
@@ -219,8 +220,10 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         return more | state.word & State.timed != 0 ? under(parent) : live
     }
 
-    @inline(never) fileprivate func isDone(under parent: Found) -> Bool { localStatus(under: parent) != BELAY_OK }
-    @inline(never) fileprivate func isDoneElsewhere() -> Bool { localStatusElsewhere() != BELAY_OK }
+    @inline(never) fileprivate func isDone(under parent: Found) -> UInt32 {
+        localStatus(under: parent) != BELAY_OK ? 1 : 0
+    }
+    @inline(never) fileprivate func isDoneElsewhere() -> UInt32 { localStatusElsewhere() != BELAY_OK ? 1 : 0 }
 
     /// The clock, and scopes above the parent.
     @inline(never) private func localStatus(under parent: Found) -> belay_status {

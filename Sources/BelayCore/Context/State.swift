@@ -14,13 +14,13 @@ import CBelay
 /// | 23 | sampled | birth, if the sampler picked it: `Birth.of(index)` is its own | — |
 /// | 22–20 | shape | set at birth: the kind once more, which outlives the close | — |
 /// | 19–12 | runtime | set at birth | — |
-/// | 11–8 | run | set at birth: how many unattached scopes were above, itself included | — |
+/// | 11 | pulls | birth, if an unattached scope may stand above: askers must look there | attach, with the same swap |
+/// | 10–8 | run | set at birth: how many unattached scopes were above, itself not included | — |
 /// | 7 | watches | `belay_notify_signals`, before it gives the handle out | — |
 /// | 6 | armed | arm, under the shard's lock, only while there is no verdict | — |
 /// | 5 | timed | birth, if a deadline applies to it: askers must compare the clock | — |
 /// | 4 | attached | attach, under the parent's listen lock, only while there is no verdict | — |
-/// | 3 | pulls | birth, if an unattached scope may stand above: askers must look there | attach, with the same swap |
-/// | 2–0 | verdict | anyone who can prove it, by one compare-and-swap from 0: a cancel, a passed deadline, an ended parent | — |
+/// | 3–0 | verdict | anyone who can prove it, by one compare-and-swap from 0: a cancel, a passed deadline, an ended parent | — |
 ///
 /// The verdict is the one linearisation point of an end: everything that has a say in it (a cause, the origin) is
 /// written before the swap (release) and read after the word (acquire). *Pushing* an end — marking the attached
@@ -33,8 +33,7 @@ struct State {
 
     @inline(__always) init(_ word: UInt64) { self.word = word }
 
-    static let verdictMask: UInt64 = 7
-    static let pulls: UInt64 = 1 << 3
+    static let verdictMask: UInt64 = 15
     static let attached: UInt64 = 1 << 4
     static let timed: UInt64 = 1 << 5
     static let armed: UInt64 = 1 << 6
@@ -45,7 +44,8 @@ struct State {
     static let linked: UInt64 = 1 << 26
     static let anchored: UInt64 = 1 << 27
     static let runShift: UInt64 = 8
-    static let runMask: UInt64 = 15 << runShift
+    static let runMask: UInt64 = 7 << runShift
+    static let pulls: UInt64 = 1 << 11
     static let runtimeShift: UInt64 = 12
     static let runtimeMask: UInt64 = 255 << runtimeShift
     static let shapeShift: UInt64 = 20
@@ -53,19 +53,17 @@ struct State {
     static let longestRun: UInt64 = 8
 
     @inline(__always) var verdict: Verdict { Verdict(bits: word & State.verdictMask) }
-    @inline(__always) var isDone: Bool { word & State.verdictMask != 0 }
+    @inline(__always) var isDone: Bool { verdict.status != BELAY_OK }
     @inline(__always) func has(_ bit: UInt64) -> Bool { word & bit != 0 }
-    /// Whether there may stand no more unattached scopes above a child of this one. (8 is the only run with that bit.)
+    /// Whether there may stand no more unattached scopes above a child of this one.
     @inline(__always) var hasLongestRun: Bool {
-        let mask = State.pulls | State.longestRun << State.runShift
+        let mask = State.pulls | (State.longestRun - 1) << State.runShift  // all bits of the run
         return word & mask == mask
     }
-    /// The bits `pulls` and `run` of an unattached child of this one.
+    /// The bits `pulls` and `run` of an unattached child of this one, which has not the longest run.
     @inline(__always) var pullsBelow: UInt64 {
-        let one: UInt64 = 1 << State.runShift
-        return has(State.pulls) ? (word & (State.pulls | State.runMask)) &+ one : State.pulls | one
+        has(State.pulls) ? (word & (State.pulls | State.runMask)) &+ (1 << State.runShift) : State.pulls
     }
-    @inline(__always) var run: UInt64 { word >> State.runShift & 15 }
     @inline(__always) var generation: UInt64 { word >> Handle.generationShift }
     /// The number of the runtime it belongs to.
     @inline(__always) var runtime: UInt32 { UInt32(truncatingIfNeeded: word >> State.runtimeShift) & 255 }
@@ -86,41 +84,33 @@ struct State {
     }
 }
 
-/// How a context ended, and where its cause is.
+/// How a context ended, and where its cause is. The two lowest bits are what `belay_err` says.
 struct Verdict: Equatable {
     let bits: UInt64
 
     @inline(__always) init(bits: UInt64) { self.bits = bits }
 
-    static let live = Verdict(bits: 0)
-    /// Cancelled without a cause.
-    static let canceled = Verdict(bits: 1)
-    /// Cancelled; the record in `cause` says why.
-    static let canceledWithCause = Verdict(bits: 2)
-    /// Its own deadline passed; the record in `timeoutCause`, if any, says why.
-    static let deadline = Verdict(bits: 3)
-    /// The scope above ended so; `origin` has the cause.
-    static let inheritedCanceled = Verdict(bits: 4)
-    static let inheritedDeadline = Verdict(bits: 5)
+    private static let statusMask: UInt64 = 3
+    private static let inheritedBit: UInt64 = 4
+    private static let causeBit: UInt64 = 8
 
-    var isInherited: Bool { bits >= Verdict.inheritedCanceled.bits }
-    var isDeadline: Bool { self == .deadline || self == .inheritedDeadline }
+    static let live = Verdict(bits: UInt64(BELAY_OK.rawValue))
+    /// Cancelled without a cause.
+    static let canceled = Verdict(bits: UInt64(BELAY_CANCELED.rawValue))
+    /// Cancelled; the record in `cause` says why.
+    static let canceledWithCause = Verdict(bits: canceled.bits | causeBit)
+    /// Its own deadline passed; the record in `timeoutCause`, if any, says why.
+    static let deadline = Verdict(bits: UInt64(BELAY_DEADLINE_EXCEEDED.rawValue))
+    /// The scope above ended so; `origin` has the cause.
+    static let inheritedCanceled = Verdict(bits: canceled.bits | inheritedBit)
+    static let inheritedDeadline = Verdict(bits: deadline.bits | inheritedBit)
+
+    @inline(__always) var status: belay_status { belay_status(UInt32(bits & Verdict.statusMask)) }
+    var isInherited: Bool { bits & Verdict.inheritedBit != 0 }
     /// What an end with this verdict is counted as.
     var reason: Counter { isInherited ? .endedParent : self == .deadline ? .endedDeadline : .endedCanceled }
     /// What a child of a context with this verdict gets.
-    var inherited: Verdict { isDeadline ? .inheritedDeadline : .inheritedCanceled }
-
-    /// From a table of two bits for each verdict: without a branch.
-    @inline(__always) var status: belay_status { belay_status(UInt32(Verdict.statuses >> (2 * bits) & 3)) }
-
-    private static let statuses: UInt64 =
-        entry(.live, BELAY_OK) | entry(.canceled, BELAY_CANCELED) | entry(.canceledWithCause, BELAY_CANCELED)
-        | entry(.deadline, BELAY_DEADLINE_EXCEEDED) | entry(.inheritedCanceled, BELAY_CANCELED)
-        | entry(.inheritedDeadline, BELAY_DEADLINE_EXCEEDED)
-
-    @inline(__always) private static func entry(_ verdict: Verdict, _ status: belay_status) -> UInt64 {
-        UInt64(status.rawValue) << (2 * verdict.bits)
-    }
+    var inherited: Verdict { Verdict(bits: bits & Verdict.statusMask | Verdict.inheritedBit) }
 }
 
 /// The references word: who keeps the cell from being recycled.
