@@ -6,7 +6,7 @@
 #                                                        ├── ld -r ── objcopy ── belay.o
 #     Sources/CBelay/*.c ──────────── cc ────────────────┘
 #
-# On the way functions get the names that C calls them by (BelayEntries.cmake).
+# On the way functions get the names that C calls them by, and hot ones their place (BelayEntries.cmake).
 #
 # The names have to be localised: Embedded Swift leaves weak definitions of swift_retain and its kin in the object, and
 # in a program that has the normal Swift runtime those would take its place.
@@ -52,13 +52,13 @@ endif()
 set(_belay_remove --remove-section=.debug_names --remove-section=.rela.debug_names)
 set(BELAY_OBJECT "${CMAKE_CURRENT_BINARY_DIR}/belay.o")
 set(_belay_merged "${CMAKE_CURRENT_BINARY_DIR}/belay-merged.o")
-set(_belay_renames "${CMAKE_CURRENT_BINARY_DIR}/belay-renames.txt")
+set(_belay_options "${CMAKE_CURRENT_BINARY_DIR}/belay-objcopy.txt")
 set(_belay_entries "${PROJECT_SOURCE_DIR}/cmake/BelayEntries.cmake")
-add_custom_command(OUTPUT "${BELAY_OBJECT}" BYPRODUCTS "${_belay_merged}" "${_belay_renames}"
+add_custom_command(OUTPUT "${BELAY_OBJECT}" BYPRODUCTS "${_belay_merged}" "${_belay_options}"
   COMMAND "${CMAKE_LINKER}" -r -o "${_belay_merged}" "${_belay_swift_object}" $<TARGET_OBJECTS:belay_c>
-  COMMAND "${CMAKE_COMMAND}" "-DOBJDUMP=${CMAKE_OBJDUMP}" "-DOBJECT=${_belay_merged}" "-DRENAMES=${_belay_renames}"
+  COMMAND "${CMAKE_COMMAND}" "-DOBJDUMP=${CMAKE_OBJDUMP}" "-DOBJECT=${_belay_merged}" "-DOPTIONS=${_belay_options}"
     -P "${_belay_entries}"
-  COMMAND "${CMAKE_OBJCOPY}" "--redefine-syms=${_belay_renames}" "${_belay_merged}"
+  COMMAND "${CMAKE_OBJCOPY}" "@${_belay_options}" "${_belay_merged}"
   COMMAND "${CMAKE_OBJCOPY}" --wildcard ${_belay_keep} ${_belay_remove} "${_belay_merged}" "${BELAY_OBJECT}"
   DEPENDS "${_belay_swift_object}" belay_c $<TARGET_OBJECTS:belay_c> "${_belay_entries}"
   COMMENT "Merging the core into one object"

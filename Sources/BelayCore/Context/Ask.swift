@@ -7,46 +7,19 @@ extension Handle {
     @inline(__always) func status() -> belay_status {
         guard let found = find(Kind.scope) else { return statusOfOther() }
         if found.state.isDone { return found.state.verdict.status }
-        return found.state.has(State.pulls | State.timed | State.asks) ? statusFarther(found) : BELAY_OK
+        return found.state.has(State.pulls | State.timed | State.asks) ? found.status(of: self) : BELAY_OK
     }
 
     /// The same for what is no scope, or was not found.
     @inline(never) private func statusOfOther() -> belay_status {
         guard let found = find() else { return absent() }
-        return statusFarther(found)
-    }
-
-    /// The rest: the clock and the scopes above, of a scope without a verdict; other kinds of context.
-    @inline(never) func statusFarther(_ found: Found) -> belay_status {
-        if kind == Kind.lite { return found.liteStatus(self) }
-        if kind != Kind.scope { return statusElsewhere(found) }
-        return isLive(found) ? BELAY_OK : settledStatus()
+        return found.status(of: self)
     }
 
     /// Whether it is a context that has not ended. `status` for a caller who needs no reason.
     @inline(__always) func isLive() -> Bool {
         guard let found = find(Kind.scope) else { return isDoneElsewhere() == 0 }
-        let unsure = State.verdictMask | State.pulls | State.timed | State.asks
-        return found.state.word & unsure == 0 || !found.state.isDone && statusFarther(found) == BELAY_OK
-    }
-
-    /// Whether a scope without a verdict has not ended in any way. False means nothing.
-    @inline(__always) private func isLive(_ found: Found) -> Bool {
-        if found.node.mayHaveEnded(found.state) { return false }
-        // LoadLoad: what was read of other words was this context's if the handle still matches.
-        atomicMemoryFence(ordering: .acquiring)
-        return matches(found.node.pointee.state.get())
-    }
-
-    /// Values and detached contexts are what their scope is; one without a scope is live.
-    @inline(never) private func statusElsewhere(_ found: Found) -> belay_status {
-        if isImmortal { return BELAY_OK }
-        let index = found.node.pointee.scope.get()
-        let state = index == 0 ? State(0) : node(index).state
-        if index != 0 && node(index).mayBeDone(state) { return settledStatus() }
-        // LoadLoad: as above.
-        atomicMemoryFence(ordering: .acquiring)
-        return matches(found.node.pointee.state.get()) ? state.verdict.status : absent()
+        return found.state.isSurelyLive || !found.state.isDone && found.status(of: self) == BELAY_OK
     }
 
     // `status` for a question that is answered by yes or no.
@@ -54,12 +27,9 @@ extension Handle {
         guard let found = find(Kind.lite) else { return status() != BELAY_OK ? 1 : 0 }
         return found.liteStatus(self) != BELAY_OK ? 1 : 0
     }
-    @inline(never) fileprivate func isDoneFarther(_ found: Found) -> UInt32 {
-        !isLive(found) && settledStatus() != BELAY_OK ? 1 : 0
-    }
 
     /// The same with a reference in hand, for the one time in a context's life that something is to be settled.
-    @inline(never) private func settledStatus() -> belay_status {
+    @inline(never) fileprivate func settledStatus() -> belay_status {
         guard let pinned = pin() else { return absent() }
         let scope = pinned.scopeIndex(kind: kind)
         let status = scope == 0 ? BELAY_OK : node(scope).settle().verdict.status
@@ -75,6 +45,39 @@ extension Handle {
     }
 }
 
+// What the state word alone does not tell. The handle comes first in each, so that it is where the caller has it already.
+extension Found {
+    /// The clock and the scopes above, of a scope without a verdict; other kinds of context.
+    @inline(never) func status(of handle: Handle) -> belay_status {
+        if handle.kind == Kind.lite { return liteStatus(handle) }
+        if handle.kind != Kind.scope { return scopesStatus(handle) }
+        return isLive(handle) ? BELAY_OK : handle.settledStatus()
+    }
+
+    @inline(never) fileprivate func isDone(_ handle: Handle) -> UInt32 {
+        !isLive(handle) && handle.settledStatus() != BELAY_OK ? 1 : 0
+    }
+
+    /// Whether a scope without a verdict has not ended in any way. False means nothing.
+    @inline(__always) private func isLive(_ handle: Handle) -> Bool {
+        if node.mayHaveEnded(state) { return false }
+        // LoadLoad: what was read of other words was this context's if the handle still matches.
+        atomicMemoryFence(ordering: .acquiring)
+        return handle.matches(node.pointee.state.get())
+    }
+
+    /// Values and detached contexts are what their scope is; one without a scope is live.
+    @inline(never) private func scopesStatus(_ handle: Handle) -> belay_status {
+        if handle.isImmortal { return BELAY_OK }
+        let index = node.pointee.scope.get()
+        let scope = index == 0 ? State(0) : BelayCore.node(index).state
+        if index != 0 && BelayCore.node(index).mayBeDone(scope) { return handle.settledStatus() }
+        // LoadLoad: as above.
+        atomicMemoryFence(ordering: .acquiring)
+        return handle.matches(node.pointee.state.get()) ? scope.verdict.status : handle.absent()
+    }
+}
+
 // C reads a bool from the low byte of the register, which this writes whole. Swift would leave the rest of a Bool's as it
 // is, so C's entry would be a function around this one that tidies up: a sixth of the instructions.
 @_cdecl("belay_is_done") @_optimize(speed)
@@ -82,8 +85,8 @@ public func contextIsDone(_ ctx: belay_ctx) -> UInt32 {
     let handle = Handle(ctx)
     // What `status` begins with, once more: written like this it calls nothing, so it needs no stack.
     guard let found = handle.find(Kind.scope) else { return handle.isDoneElsewhere() }
-    if found.state.isDone { return 1 }
-    return found.state.has(State.pulls | State.timed | State.asks) ? handle.isDoneFarther(found) : 0
+    if found.state.isSurelyLive { return 0 }
+    return found.state.isDone ? 1 : found.isDone(handle)
 }
 
 @_cdecl("belay_err") @implementation @_optimize(speed)

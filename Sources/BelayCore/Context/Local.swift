@@ -229,7 +229,7 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
     @inline(never) private func localStatus(under parent: Found) -> belay_status {
         let state = asNode.state
         let isPast = state.has(State.timed) && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
-        let isLive = !isPast && !parent.state.isDone && above.statusFarther(parent) == BELAY_OK
+        let isLive = !isPast && !parent.state.isDone && parent.status(of: above) == BELAY_OK
         return isLive ? BELAY_OK : settle().verdict.status
     }
 

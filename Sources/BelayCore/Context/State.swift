@@ -54,6 +54,8 @@ struct State {
 
     @inline(__always) var verdict: Verdict { Verdict(bits: word & State.verdictMask) }
     @inline(__always) var isDone: Bool { verdict.status != BELAY_OK }
+    /// No verdict, and nothing that could bring one without changing this word.
+    @inline(__always) var isSurelyLive: Bool { !has(State.verdictMask | State.pulls | State.timed | State.asks) }
     @inline(__always) func has(_ bit: UInt64) -> Bool { word & bit != 0 }
     /// Whether there may stand no more unattached scopes above a child of this one.
     @inline(__always) var hasLongestRun: Bool {
