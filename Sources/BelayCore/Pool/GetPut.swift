@@ -150,10 +150,10 @@ extension Handle {
     }
 }
 
-@_cdecl("belay_pool_get") @implementation
+@_cdecl("belay_pool_get") @implementation @_optimize(speed)
 public func belay_pool_get(_ pool: belay_pool) -> UnsafeMutableRawPointer? { Handle(pool).getItem() }
 
-@_cdecl("belay_pool_put") @implementation
+@_cdecl("belay_pool_put") @implementation @_optimize(speed)
 public func belay_pool_put(_ pool: belay_pool, _ item: UnsafeMutableRawPointer?) -> belay_status {
     Handle(pool).putItem(item)
 }
