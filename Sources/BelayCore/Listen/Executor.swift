@@ -53,66 +53,9 @@ struct Executor: ~Copyable {
         batch.submit()
     }
 
-    /// Tasks of one runtime that are queued at once: one look at the lock, and one call for the threads that are to come.
-    struct Batch {
-        fileprivate var head: UInt32 = 0
-        fileprivate var tail: UInt32 = 0
-        fileprivate var count: UInt32 = 0
-        private var runtime: UInt32 = 0
-
-        /// A task that is in no list; one of another runtime sends those before it on their way.
-        mutating func add(_ task: UnsafeMutablePointer<Task>) {
-            let number = task.pointee.runtime
-            if number != runtime {
-                submit()
-                runtime = number
-            }
-            let index = task.index
-            task.pointee.entry.next.set(0)
-            if tail == 0 { head = index } else { Task.at(tail).pointee.entry.next.set(index) }
-            tail = index
-            count &+= 1
-            // The first is not to wait until thousands have been collected.
-            if count == Batch.most { submit() }
-        }
-
-        private static let most: UInt32 = 64
-
-        /// Has them run soon; then it is empty.
-        @inline(__always) mutating func submit() {
-            if count != 0 { submitSome() }
-        }
-
-        @inline(never) private mutating func submitSome() {
-            let runtime = Runtime.at(runtime)
-            let isManual = runtime.pointee.isManual
-            let (host, own, isOpen) = runtime.pointee.executor.enter(self, self.runtime, isManual: isManual)
-            if !isOpen { return moveToStandard() }
-            if let host { forEach { host(own, { Executor.run($0) }, $0) } }
-            (head, tail, count) = (0, 0, 0)
-        }
-
-        /// Their runtime has gone.
-        private mutating func moveToStandard() {
-            forEach { $0.pointee.moveToStandard() }
-            runtime = 0
-            submit()
-        }
-
-        /// `body` may do with a task what it likes, also run it.
-        private func forEach(_ body: (UnsafeMutablePointer<Task>) -> Void) {
-            var index = head
-            while index != 0 {
-                let task = Task.at(index)
-                index = task.pointee.entry.next.get()
-                body(task)
-            }
-        }
-    }
-
     /// Takes a batch in, unless there is a host's executor to give it to, or the runtime has gone. Function and argument of the
     /// host's belong together, so they are read together.
-    private borrowing func enter(_ batch: Batch, _ number: UInt32, isManual: Bool)
+    borrowing func enter(_ batch: Batch, _ number: UInt32, isManual: Bool)
         -> (host: Submit?, own: UnsafeMutableRawPointer?, isOpen: Bool)
     {
         lock.lock()
@@ -146,7 +89,8 @@ struct Executor: ~Copyable {
         lock.unlock()
     }
 
-    private static func run(_ raw: UnsafeMutableRawPointer?) {
+    /// What an executor is given to call.
+    static func run(_ raw: UnsafeMutableRawPointer?) {
         guard let task = raw?.assumingMemoryBound(to: Task.self) else { return }
         let state = task.pointee.state.get()
         let number = Task.runtime(state)
@@ -383,7 +327,6 @@ struct Executor: ~Copyable {
             belaycore_futex_wait(threads.address, left, end)
         }
     }
-
 }
 
 @_cdecl("belay_set_executor") @implementation
