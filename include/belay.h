@@ -213,8 +213,9 @@ belay_ctx belay_without_cancel(belay_ctx parent);
 /* A context that ends when the first of `n` parents ends, with that one's error and cause; its deadline is the
  * earliest of theirs (of those that show the same time: see virtual clocks). It has the values of parents[0]. Parents
  * that repeat another, or that can never end, count for nothing; where a single one is left that has all this, that
- * one is the answer itself, with one more owner: so the answer is closed in every case, once. Merges of merges are
- * fine. The parents may be closed first, which ends it. It keeps registrations on its parents, which count as
+ * one is the answer itself, with one more owner: so the answer is closed in every case, once. But then a cancel of the
+ * answer is a cancel of that parent, and its close ends nothing: what is to be ended by itself is derived from the
+ * answer. Merges of merges are fine. The parents may be closed first, which ends it. It keeps registrations on its parents, which count as
  * listening to them, until the last context below it has gone; and, unlike other derivations, it arms timers where
  * they have deadlines. Where two threads cancel the same parent at the same time, the one that comes second may return
  * a moment before listeners below the merged context are told; the merged context itself reads as done by then.
