@@ -127,13 +127,15 @@ typedef enum belay_status {
     BELAY_EINVAL = 16,            /* an argument is none: {0}, NULL, a forged handle or one of another kind, a value
                                    * outside what the function takes, a struct whose .size was not set */
     BELAY_ESTALE = 17,            /* what the handle named has been closed or freed */
-    BELAY_ENOMEM = 18,            /* no memory, or the limit set with belay_memory_limit is reached */
+    BELAY_ENOMEM = 18,            /* no memory, or a limit is reached: belay_memory_limit's, max_contexts of a runtime,
+                                   * the cap of a pool, the most runtimes or pools there can be */
     BELAY_ELEAF = 19,             /* a lite context cannot be derived from or listened to */
     BELAY_EFORK = 20,             /* this is the child of a fork */
     BELAY_ENOCANCEL = 21,         /* this context ends only with its parent, or never: a value, a root. Cancel the one
                                    * it was derived from, or derive one with belay_with_cancel and use that */
     BELAY_EDEADLK = 22,           /* waiting would be for ever: the caller is, or waits for, what is waited for (a
-                                   * callback or task of its own, a ring of them, the poll that it is inside of) */
+                                   * callback or task of its own, a ring of them, the poll that it is inside of, a
+                                   * group whose limit is 0) */
     BELAY_ESYSTEM = 23,           /* a system call failed; errno says which way */
     BELAY_EBUSY = 24,             /* others have a hold on it (children, owners, callbacks, tasks, a descriptor, a poll
                                    * that is under way), or its limit is reached (a group's) */
@@ -210,16 +212,16 @@ belay_ctx belay_with_value(belay_ctx parent, const belay_key *key, void *value, 
  * must outlive its request (an audit record). Derive a cancel or a timeout from it as from a root. */
 belay_ctx belay_without_cancel(belay_ctx parent);
 
-/* A context that ends when the first of `n` parents ends, with that one's error and cause; its deadline is the
- * earliest of theirs (of those that show the same time: see virtual clocks). It has the values of parents[0]. Parents
- * that repeat another, or that can never end, count for nothing; where a single one is left that has all this, that
- * one is the answer itself, with one more owner: so the answer is closed in every case, once. But then a cancel of the
- * answer is a cancel of that parent, and its close ends nothing: what is to be ended by itself is derived from the
- * answer. Merges of merges are fine. The parents may be closed first, which ends it. It keeps registrations on its parents, which count as
- * listening to them, until the last context below it has gone; and, unlike other derivations, it arms timers where
- * they have deadlines. Where two threads cancel the same parent at the same time, the one that comes second may return
- * a moment before listeners below the merged context are told; the merged context itself reads as done by then.
- * belay_reset on it is BELAY_EBUSY.
+/* A context that ends when the first of `n` parents ends, with that one's error and cause; its deadline is the earliest
+ * of theirs (of those that show the same time: see virtual clocks). It has the values of parents[0]. Parents that
+ * repeat another, or that can never end, count for nothing; where a single one is left that has all this, that one is
+ * the answer itself, with one more owner: so the answer is closed in every case, once. But then a cancel of the answer
+ * is a cancel of that parent, and its close ends nothing while that parent has its own owner: what is to be ended by
+ * itself is derived from the answer. Merges of merges are fine. The parents may be closed first, which ends it. It
+ * keeps registrations on its parents, which count as listening to them, until the last context below it has gone; and,
+ * unlike other derivations, it arms timers where they have deadlines. Where two threads cancel the same parent at the
+ * same time, the one that comes second may return a moment before listeners below the merged context are told; the
+ * merged context itself reads as done by then. belay_reset on it is BELAY_EBUSY.
  * {0} on failure: BELAY_EINVAL (n of 0, NULL, a parent that is none), BELAY_ESTALE, BELAY_ELEAF, BELAY_ENOMEM,
  * BELAY_ESYSTEM. */
 belay_ctx belay_merge(const belay_ctx *parents, size_t n);
@@ -320,7 +322,9 @@ belay_status belay_wait(belay_ctx ctx, belay_duration timeout);
 
 /* The same for the first of `n` contexts to be done; *index, if not NULL, says which (the lowest of those that are
  * done when it looks). On BELAY_TIMEOUT *index is not written. A handle that is stale or none reads as done: its
- * status is returned, with its index. n == 0 or ctxs == NULL is BELAY_EINVAL. Costs a registration for each context.
+ * status is returned, with its index. n == 0 or ctxs == NULL is BELAY_EINVAL. Costs a registration for each context:
+ * BELAY_ENOMEM if there is no memory for it, BELAY_ELEAF for a lite context while none is done; both without an index.
+ * (A timeout of 0 or less only asks, and registers nothing: there lite contexts will do, too.)
  * With virtual clocks as belay_wait; `timeout` is measured by the clock of ctxs[0], and BELAY_EDEADLK is the answer
  * inside a poll that moves the clock of any of them. */
 belay_status belay_wait_any(const belay_ctx *ctxs, size_t n, belay_duration timeout, size_t *index);
