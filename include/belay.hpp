@@ -24,6 +24,9 @@
  *               A context is a view, so it can be passed wherever a view is wanted. One owner is not to be used by two
  *               threads at a time, if one of them changes it (moves, assigns, closes, stops it); views of the same
  *               context are as free as handles are.
+ *               An owner without a name closes at the end of its statement, and that ends what was derived from it:
+ *               `background().with_timeout(t).with_value(k, v)` is done when you get it, and so is a view that is made
+ *               of a temporary. Give each step a name.
  *   Failure     No member throws, but those that say so. What could not be made is an owner of nothing: it reads as
  *               done, and last_error() on that thread says why. Members that answer a std::error_code answer an empty
  *               one for BELAY_OK.
@@ -35,6 +38,8 @@
  *               duration::max(), mean never (BELAY_FOREVER); not-a-number has passed. Points of
  *               std::chrono::steady_clock, which on Linux counts CLOCK_MONOTONIC from the same start, with libstdc++
  *               and with libc++ (elsewhere the distance from now is taken); time_point::max() means never.
+ *   The rest    Groups, signals, merges, foreign parents, pools, runtimes and headers have no form of their own here.
+ *               Call their functions with raw(), and hand contexts that they make to context::adopt().
  */
 #ifndef BELAY_HPP
 #define BELAY_HPP
