@@ -527,7 +527,8 @@ belay_status belay_group_free(belay_group group);
  * comes back, unless somebody has set another one since. Our handler runs on whichever of your threads the system
  * picks, with all signals blocked, on the alternate stack if there is one, and only takes note; system calls that it
  * interrupts are restarted, where the system can. The driver thread (started by this) then ends the contexts: their
- * inline callbacks run there. A signal that all threads block stays pending and ends nothing.
+ * inline callbacks run there. A signal that all threads block stays pending and ends nothing; and so does one that was
+ * sent to a thread that blocks it (raise, pthread_kill).
  *
  * belay_cancel on a context made by this function is *async-signal-safe*, in a handler of your own too; n == 0 makes
  * one for that alone. It swaps the verdict in, by lock-free steps alone, and leaves it to the driver to make it known.

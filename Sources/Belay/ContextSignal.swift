@@ -63,6 +63,9 @@ extension Context {
     /// While `body` runs the signals do not have their default action, however many come: the process is not killed.
     /// Signals that came before do not end the child; each that comes later does. The child is ``current`` meanwhile.
     ///
+    /// In a test send the signal to the process: `kill(getpid(), SIGTERM)`. `raise` sends it to its own thread, and the
+    /// threads that run tasks block signals: there it would never arrive.
+    ///
     /// - Parameters:
     ///   - signals: If one of them cannot be watched (SIGKILL, SIGSEGV …) the child reads as done, with
     ///     ``ContextError/unavailable(_:)``.
