@@ -22,10 +22,12 @@ endif()
 
 # For size: most of the core is cold, and what is hot says itself what is to be inlined. It takes a fifth less than with
 # -O, and the hot operations take 1 to 5 % more instructions. Sections by function let a program's own linker leave out
-# what it does not use (--gc-sections).
+# what it does not use (--gc-sections). With tables to unwind the stack, which are not usual everywhere: debuggers and our
+# profiles go by them.
 set(_belay_swift_flags
+  ${BELAY_SWIFT_TARGET} # where it is not this machine: see aarch64-linux-gnu.cmake
   -enable-experimental-feature Embedded -wmo -parse-as-library -swift-version 6
-  -enforce-exclusivity=unchecked -Xfrontend -function-sections
+  -enforce-exclusivity=unchecked -Xfrontend -function-sections -Xcc -fasynchronous-unwind-tables
   $<IF:$<CONFIG:Debug>,-Onone,-Osize> -g
   -module-name BelayCore -I "${PROJECT_SOURCE_DIR}/include"
   -module-cache-path "${CMAKE_CURRENT_BINARY_DIR}/swift-modules"

@@ -10,7 +10,8 @@
 # each call is a thirtieth of the hot ones. What does more (a result that has to be converted) stays as it is.
 #
 # The compiler aligns what is optimised for speed, and nothing else, to 16 bytes. Where in its line a function of twenty
-# instructions then stands depends on whatever was changed elsewhere, and makes a cycle of the five that it takes.
+# instructions then stands depends on whatever was changed elsewhere, and makes a cycle of the five that it takes. (For
+# AArch64 it aligns all alike, so there nothing is moved.)
 #
 # Run as a script, by cmake/BelayCore.cmake.
 cmake_minimum_required(VERSION 3.25...4.0)
@@ -21,7 +22,7 @@ if(_failure)
   message(FATAL_ERROR "${OBJDUMP} could not read ${OBJECT}")
 endif()
 # An entry, its one instruction, and where that goes.
-set(_entry "<(belay_[a-z0-9_]+)>:\n +0:\t(jmp|b) [^\n]*\n[^\n]*: R_(X86_64_PLT32|AARCH64_JUMP26)\t([^\n+-]+)[^\n]*\n\n")
+set(_entry "<(belay_[a-z0-9_]+)>:\n +0:\t(jmp|b)[ \t][^\n]*\n[^\n]*: R_(X86_64_PLT32|AARCH64_JUMP26)\t([^.\n+-][^\n+-]*)[^\n]*\n\n")
 string(REGEX MATCHALL "${_entry}" _entries "${_listing}")
 set(_options "")
 set(_taken "")

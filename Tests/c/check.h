@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
 #define CHECK_IS(actual, expected) \
@@ -47,6 +48,17 @@ static inline void check_sleep_until(belay_instant instant) {
 static inline void check_pause(const char *file, int line, const char *what, int turn) {
     check_sleep(BELAY_MS(1));
     if (turn >= 8192 && (turn & (turn - 1)) == 0) fprintf(stderr, "%s:%d: still waiting for: %s\n", file, line, what);
+}
+
+// The command that starts the test programs where this machine cannot run them itself, else NULL.
+static inline char *check_emulator(void) { return getenv("BELAY_TEST_EMULATOR"); }
+
+// Becomes `program`, which is this one, once more.
+static inline void check_become(const char *program, const char *option, const char *value) {
+    char *emulator = check_emulator();
+    if (emulator) execlp(emulator, emulator, program, option, value, (char *)NULL);
+    else execl(program, program, option, value, (char *)NULL);
+    _exit(127);
 }
 
 // A count, scaled by BELAY_TEST_SCALE (0.05 for slow tools such as valgrind), at least 1.

@@ -168,14 +168,19 @@ static const char *audit_of(const char *word, const char *environment) {
     extern char **environ;
     int ends[2], status;
     pid_t child;
-    char *arguments[] = {(char *)"test_audit", (char *)word, NULL}, *variables[512] = {(char *)environment};
-    for (size_t i = 0; environ[i] != NULL && i < 500; i++) variables[i + 1] = environ[i];
+    char *emulator = check_emulator(), *variables[512] = {(char *)environment};
+    char *arguments[] = {emulator, (char *)program, (char *)word, NULL};
+    size_t count = 1, name = strcspn(environment, "=") + 1;
+    for (size_t i = 0; environ[i] != NULL && count < 500; i++) {
+        if (strncmp(environ[i], environment, name) != 0) variables[count++] = environ[i];
+    }
     posix_spawn_file_actions_t actions;
     CHECK_IS(pipe(ends), 0);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
     posix_spawn_file_actions_addclose(&actions, ends[0]);
-    CHECK_IS(posix_spawn(&child, program, &actions, NULL, arguments, variables), 0);
+    const char *first = emulator ? emulator : program;
+    CHECK_IS(posix_spawnp(&child, first, &actions, NULL, arguments + !emulator, variables), 0);
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
     size_t have = 0;

@@ -68,10 +68,7 @@ static void a_listener_meets_the_first_move(void) {
         snprintf(rounds, sizeof rounds, "%" PRIu64, check_random(&random) % 4000);
         pid_t child = fork();
         CHECK(child >= 0);
-        if (child == 0) {
-            execl(program, program, "--once", rounds, (char *)NULL);
-            _exit(127);
-        }
+        if (child == 0) check_become(program, "--once", rounds);
         int status = 0;
         CHECK_IS(waitpid(child, &status, 0), child);
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);

@@ -148,6 +148,10 @@ static void busy(void *argument) {
     }
 }
 static void a_child_of_a_busy_process_does_not_hang(void) {
+    if (check_emulator()) {
+        printf("  NOT TESTED: what the emulator's own threads hold at a fork is lost to the child, which hangs\n");
+        return;
+    }
     struct check_thread threads[3];
     make_some();
     atomic_store(&over, false);

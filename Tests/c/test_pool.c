@@ -714,8 +714,7 @@ static void run_again(const char *option, const char *value, int *status, char *
         if (size) dup2(ends[1], STDERR_FILENO);
         close(ends[0]);
         close(ends[1]);
-        execl(program, program, option, value, (char *)NULL);
-        execl("/bin/false", "false", (char *)NULL);
+        check_become(program, option, value);
     }
     close(ends[1]);
     size_t length = 0;

@@ -35,7 +35,7 @@ static void a_signal_ends_it(void) {
     static const struct { int signal; const char *message; } all[] = {
         {SIGTERM, "signal 15 (SIGTERM)"}, {SIGINT, "signal 2 (SIGINT)"}, {SIGHUP, "signal 1 (SIGHUP)"},
         {SIGUSR1, "signal 10 (SIGUSR1)"}, {SIGWINCH, "signal 28 (SIGWINCH)"}, {SIGCHLD, "signal 17 (SIGCHLD)"},
-        {SIGSYS, "signal 31 (SIGSYS)"}, {63, "signal 63"}, {40, "signal 40"}}; // valgrind keeps 64
+        {SIGSYS, "signal 31 (SIGSYS)"}, {60, "signal 60"}, {40, "signal 40"}}; // valgrind keeps 64, and QEMU 63 too
     static const belay_key key = {"key"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         belay_ctx ctx = watch(all[i].signal), child = belay_with_timeout(ctx, BELAY_SEC(100));
