@@ -795,8 +795,8 @@ typedef struct belay_executor {
 /* Gives callbacks of the default runtime to your executor from now on; NULL gives them to the built-in pool again. The
  * struct is copied; `self` must stay valid for as long as callbacks may be submitted. Tasks that are queued already
  * stay where they are. The pool starts no thread before it has work, starts another when work waits while its threads
- * are busy or blocked (so callbacks that wait for other callbacks make progress; up to 1024), and a thread that had
- * nothing to do for 5 s ends. BELAY_OK; BELAY_EINVAL for a NULL submit. */
+ * are busy or blocked (so callbacks that wait for other callbacks make progress; up to 1024), and ends those that it
+ * could have done without for 5 s. BELAY_OK; BELAY_EINVAL for a NULL submit. */
 belay_status belay_set_executor(const belay_executor *executor);
 
 /* A runtime. {0} is no runtime; like a context's, the handle cannot dangle. */

@@ -385,6 +385,31 @@ static void the_host_may_run_callbacks(void) {
     check_close(ctx);
 }
 
+// Many callbacks block at once, and so have a thread each. One at a time needs one; each thread is called in its turn.
+static atomic_bool unblocked;
+static void block(void *count) {
+    atomic_fetch_add((atomic_int *)count, 1);
+    EVENTUALLY(atomic_load(&unblocked));
+}
+static uint64_t threads_after_one_more(belay_ctx ended) {
+    atomic_int runs = 0;
+    belay_after_func(ended, check_count, &runs);
+    EVENTUALLY(atomic_load(&runs) == 1);
+    return check_metric("/executor/threads:threads");
+}
+static void threads_that_are_not_needed_end_under_load(void) {
+    enum { BLOCKED = 12 };
+    belay_ctx ctx = belay_with_cancel(belay_background());
+    atomic_int blocked = 0;
+    belay_cancel(ctx);
+    for (int i = 0; i < BLOCKED; i++) belay_after_func(ctx, block, &blocked);
+    EVENTUALLY(atomic_load(&blocked) == BLOCKED);
+    CHECK(check_metric("/executor/threads:threads") >= BLOCKED);
+    atomic_store(&unblocked, true);
+    EVENTUALLY(threads_after_one_more(ctx) < BLOCKED);
+    check_close(ctx);
+}
+
 static void idle_threads_end(void) {
     EVENTUALLY(check_metric("/executor/threads:threads") == 0);
     a_callback_runs_once(); // and come back
@@ -408,6 +433,7 @@ int main(void) {
         TEST(callbacks_that_block_do_not_block_others),
         TEST(where_callbacks_run),
         TEST(the_host_may_run_callbacks),
+        TEST(threads_that_are_not_needed_end_under_load),
         TEST(idle_threads_end),
     };
     RUN_TESTS(tests, "");

@@ -8,7 +8,10 @@ import Synchronization
 /// The pool starts with the first task and keeps up to a thread per processor busy. Callbacks may block, also on each
 /// other, so it must not stop there: while tasks are queued and no thread is free, the driver looks every millisecond
 /// whether anything was taken from the queue since, and if not starts one more thread. So whatever number of callbacks
-/// block, the next one runs (up to `mostThreads`). Threads that find nothing to do for a while end.
+/// block, the next one runs (up to `mostThreads`).
+///
+/// Threads that find nothing to do for a while end. Under a steady load each is called in its turn, so none does: then as
+/// many end as were never needed all at once in that time.
 ///
 /// A runtime that is driven by a loop has no threads: its queue is run by `Loop.poll`.
 struct Executor: ~Copyable {
@@ -27,6 +30,11 @@ struct Executor: ~Copyable {
     private let signal: Atomic<UInt32>
     /// When the driver is to look after the queue. 0 before the first use means nothing is to be watched.
     private let watchAt: Atomic<Int64>
+    /// Under the lock: the fewest threads that had nothing to do after others were called, since when that is counted, and
+    /// how many of these may still end.
+    private let spare: Atomic<UInt32>
+    private let surplus: Atomic<UInt32>
+    private let spareSince: Atomic<Int64>
     /// Threads that the pool keeps busy without being asked for more; 0 until it is known.
     private let width: Atomic<UInt32>
     /// Tasks that were submitted and are not over. Counted where the runtime can be freed.
@@ -123,9 +131,11 @@ struct Executor: ~Copyable {
         if width.get() == 0 { width.set(max(belaycore_processors(), 2)) }
         let free = idle.get() > called.get() ? min(idle.get() - called.get(), count) : 0
         called.set(called.get() + free)
+        spare.set(min(spare.get(), idle.get() - min(called.get(), idle.get())))
         let all = threads.get()
         let missing = all < width.get() ? min(width.get() - all, count - free) : 0
         threads.set(all + missing)
+        if missing != 0 { surplus.set(0) }
         let watch = free + missing < count && watchAt.get() == 0
         if watch { beginWatch() }
         if free != 0 { signal.wrappingAdd(1, ordering: .releasing) }
@@ -183,11 +193,12 @@ struct Executor: ~Copyable {
                 Executor.run(task)
                 continue
             }
-            if closed.get() != 0 { return leave() }
+            let now = Clock.now
+            if closed.get() != 0 || isTooMuch(at: now) { return leave() }
             idle.set(idle.get() + 1)
             let seen = signal.load(ordering: .acquiring)
             lock.unlock()
-            let end = Clock.after(Executor.idleTime)
+            let end = now + Executor.idleTime
             belaycore_futex_wait(signal.address, seen, end)
             lock.lock()
             idle.set(idle.get() - 1)
@@ -197,9 +208,20 @@ struct Executor: ~Copyable {
         }
     }
 
+    /// Under the lock: whether a thread that has nothing to do is one of those that were not needed.
+    private borrowing func isTooMuch(at now: Int64) -> Bool {
+        if now - spareSince.get() >= Executor.idleTime {
+            surplus.set(min(spare.get(), idle.get()))
+            spare.set(.max)
+            spareSince.set(now)
+        }
+        return surplus.get() != 0
+    }
+
     /// The calling thread ends. Under the lock, which it lets go of.
     @inline(never) private borrowing func leave() {
         threads.set(threads.get() - 1)
+        if surplus.get() != 0 { surplus.set(surplus.get() - 1) }
         let isAwaited = closed.get() != 0
         lock.unlock()
         if isAwaited { belaycore_futex_wake(threads.address, .max) }
@@ -229,7 +251,8 @@ struct Executor: ~Copyable {
         }
     }
 
-    /// By the driver: adds a thread if the queue has not moved since the last look.
+    /// By the driver: adds a thread if the queue has not moved since the last look, and there is none that was called and is
+    /// only slow to come.
     static func watch(_ number: UInt32, now: Int64) {
         if nextWatch(number) > now { return }
         Runtime.at(number).pointee.executor.look(number)
@@ -241,8 +264,11 @@ struct Executor: ~Copyable {
         if head.get() == 0 || idle.get() > called.get() {
             watchAt.set(0)
         } else {
-            start = taken.get() == takenAtWatch.get() && threads.get() < Executor.mostThreads
-            if start { threads.set(threads.get() + 1) }
+            start = taken.get() == takenAtWatch.get() && idle.get() == 0 && threads.get() < Executor.mostThreads
+            if start {
+                threads.set(threads.get() + 1)
+                surplus.set(0)
+            }
             beginWatch()
         }
         lock.unlock()
@@ -267,6 +293,9 @@ struct Executor: ~Copyable {
     borrowing func clear() {
         width.set(0)
         called.set(0)
+        spare.set(0)
+        surplus.set(0)
+        spareSince.set(0)
         watchAt.set(0)
         closed.set(0)
     }
