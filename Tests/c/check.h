@@ -142,13 +142,14 @@ static inline void check_threads(int count, check_body *body, void *argument) {
 }
 
 // check_hold makes a thread of check_start stand still at whatever instruction it has come to, until check_free or for
-// half a millisecond (it may have a lock that others need): so that others meet what lasts two instructions otherwise. False
+// check_hold_most (it may have a lock that others need): so that others meet what lasts two instructions otherwise. False
 // if it did not come to it: the thread sanitizer keeps signals for the next system call.
 static atomic_long check_holds, check_held, check_freed;
+static _Atomic belay_duration check_hold_most = BELAY_US(500);
 
-// Until `count` has come to `number`, for half a millisecond at most. At first without leaving the processor.
+// Until `count` has come to `number`, for check_hold_most at most. At first without leaving the processor.
 static inline void check_await(atomic_long *count, long number) {
-    belay_instant end = belay_now() + BELAY_US(500);
+    belay_instant end = belay_now() + atomic_load(&check_hold_most);
     for (int turn = 0; atomic_load(count) < number && belay_now() < end; turn++)
         if (turn >= 200) nanosleep(&(struct timespec){0, 1000}, NULL);
 }

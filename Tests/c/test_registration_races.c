@@ -150,11 +150,19 @@ static void registrations_meet_the_end(void) { rounds(add_all, 1, CALLS, a_round
 // Where it takes a halt at one of a few instructions, or two halts, the visitor is made to count its steps, if the processor
 // can do that: after so many of them it stands still, and after so many more again.
 static atomic_long steps, more;
+static atomic_bool until_locked; // the first step that counts is a locked compare-and-swap: what takes a lock
 #if defined(__x86_64__)
 enum { TRAP = 1 << 8 };
+static bool is_at_a_lock(const uint8_t *code) {
+    return code[0] == 0xf0 && (code[1] == 0x0f ? code[2] : code[2] == 0x0f ? code[3] : 0) == 0xb1;
+}
 static void step(int signal, siginfo_t *info, void *context) {
     (void)info;
-    greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs, *flags = &registers[REG_EFL];
+    if (signal == SIGTRAP && atomic_load(&until_locked)) {
+        if (!is_at_a_lock((const uint8_t *)registers[REG_RIP])) return;
+        atomic_store(&until_locked, false);
+    }
     if (signal == SIGTRAP && atomic_fetch_sub(&steps, 1) > 1) return;
     if (signal == SIGTRAP) check_stand_still(signal);
     if (signal == SIGTRAP) atomic_store(&steps, atomic_exchange(&more, 0));
@@ -165,6 +173,7 @@ static void count_steps(bool on) {
     sigaddset(&action.sa_mask, SIGUSR1);
     CHECK_IS(sigaction(SIGUSR1, &action, NULL), 0);
     CHECK_IS(sigaction(SIGTRAP, &action, NULL), 0);
+    if (!on) atomic_store(&until_locked, false);
     if (!on) atomic_store(&steps, 0);
     if (on && !check_is_sanitized()) CHECK_IS(pthread_kill(pthread_self(), SIGUSR1), 0);
 }
@@ -181,6 +190,19 @@ static long halt_after(uint64_t most, uint64_t most_more) {
     atomic_fetch_add(&all.round, 1);
     await_halt(number);
     return number;
+}
+
+// The same, of whoever comes to a lock next: he stands still before it, and after `inside` steps more.
+static long halt_at_lock(bool before, uint64_t inside) {
+    atomic_store(&steps, before ? 1 : (long)inside + 1);
+    atomic_store(&more, before ? (long)inside : 0);
+    atomic_store(&until_locked, true);
+    return atomic_fetch_add(&check_holds, 1) + 1;
+}
+static void go_on_to_next_halt(long number) {
+    atomic_fetch_add(&check_holds, 1);
+    atomic_store(&check_freed, number);
+    await_halt(number + 1);
 }
 
 // What a registration has for its context is something else in the cell's next life: in that of a timer with a period it is
@@ -215,6 +237,111 @@ static void the_cell_becomes_a_timer(void) {
     rounds(stop_one_in_steps, 1, 1, a_round_of_cells, 400);
     for (int i = 0; i < MANY; i++) CHECK_IS(belay_timer_stop(many[i]), BELAY_STOP_PREVENTED);
     check_close(all.ctx);
+}
+
+// A stop may have the lock of a list, or of a wheel, when that is another one's already, and lets go of it then. Were the lock
+// made new for that life, two more would be inside at once, and what one of them adds lost. So a stop is held before the
+// lock, until what it wants is over, and inside it, until the next life has begun; and so is the first of the two who add.
+static const struct lives {
+    void (*begin)(void), (*leave)(void), (*end)(void), (*begin_next)(void), (*add)(int), (*end_next)(void);
+} *lives;
+static atomic_int turn;
+
+static void add_in_steps(void *argument) {
+    (void)argument;
+    belay_ctx elsewhere = belay_with_cancel(belay_background());
+    for (int i = 0; i < 2; i++) CHECK_IS(belay_stop(belay_on_done(elsewhere, check_ignore, NULL)), BELAY_STOP_PREVENTED);
+    check_close(elsewhere);
+    atomic_store(&turn, 1);
+    while (atomic_load(&turn) == 1) sched_yield();
+    count_steps(true);
+    lives->add(1);
+    count_steps(false);
+    atomic_store(&turn, 3);
+}
+static void a_round_of_lives(struct check_thread *visitor) {
+    (void)visitor;
+    struct check_thread other;
+    atomic_store(&turn, 0);
+    check_start(&other, add_in_steps, NULL);
+    while (atomic_load(&turn) == 0) sched_yield();
+    clear(all.calls, 1);
+    clear(all.next, NEXT);
+    lives->begin();
+    long before = halt_at_lock(true, 1);
+    atomic_fetch_add(&all.round, 1);
+    await_halt(before);
+    lives->leave();
+    go_on_to_next_halt(before);
+    lives->end();
+    lives->begin_next();
+    lives->add(0);
+    long third = halt_at_lock(false, dice(128));
+    atomic_store(&turn, 2);
+    while (atomic_load(&check_held) < third && atomic_load(&turn) == 2) sched_yield();
+    atomic_store(&check_freed, before + 1);
+    await();
+    lives->add(2);
+    check_free();
+    check_join(&other);
+    lives->end_next();
+    check_answered(all.calls, 1);
+    check_answered(all.next, NEXT);
+}
+static void two_lives(const struct lives *which, check_body *visitor) {
+    lives = which;
+    atomic_store(&check_hold_most, BELAY_MS(12)); // others make hundreds of steps meanwhile
+    rounds(visitor, 1, 1, a_round_of_lives, 60);
+    atomic_store(&check_hold_most, BELAY_US(500));
+}
+
+// The list of a context's registrations.
+static void register_one(void) {
+    all.ctx = belay_with_cancel(belay_background());
+    CHECK(add(&all.calls[0], all.ctx, false));
+}
+static void stop_it_first(void) {
+    stop(&all.calls[0]);
+    belay_cancel(all.ctx); // so that the close needs no lock
+}
+static void close_it(void) { check_close(all.ctx); }
+static void begin_in_its_cells(void) { all.ctx = belay_with_cancel(belay_background()); }
+static void register_next(int i) { CHECK(add(&all.next[i], all.ctx, false)); }
+static void a_list_of_two_lives(void) {
+    two_lives(&(struct lives){register_one, stop_it_first, close_it, begin_in_its_cells, register_next, close_it},
+              stop_one_in_steps);
+}
+
+// The wheel of a runtime.
+static belay_runtime runtime;
+static belay_timer timer;
+static void nothing(void) {}
+static belay_timer add_timer(struct call *call) {
+    call->made = 1;
+    return belay_timer_after(belay_runtime_background(runtime), BELAY_SEC(1000), ran, call);
+}
+static void new_runtime(void) {
+    belay_runtime_options options = {.size = sizeof options, .virtual_clock = true};
+    runtime = belay_runtime_new(&options);
+}
+static void start_one(void) {
+    new_runtime();
+    timer = add_timer(&all.calls[0]);
+}
+static void free_it(void) { CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK); }
+static void start_next(int i) { CHECK(add_timer(&all.next[i]).bits != 0); }
+static void stop_timer_in_steps(int i) {
+    (void)i;
+    count_steps(true);
+    if (belay_timer_stop(timer) == BELAY_STOP_PREVENTED) atomic_fetch_add(&all.calls[0].prevented, 1);
+    count_steps(false);
+}
+static void stop_the_timer_in_steps(void *argument) {
+    (void)argument;
+    visit(stop_timer_in_steps);
+}
+static void a_wheel_of_two_lives(void) {
+    two_lives(&(struct lives){start_one, free_it, nothing, new_runtime, start_next, free_it}, stop_the_timer_in_steps);
 }
 
 // Who waits for a lite context under one that has no end of its own has a callback on that one's close. A close that found no
@@ -359,7 +486,8 @@ static void merges_meet_the_end(void) {
 
 int main(void) {
     static const struct check_test tests[] = {
-        TEST(the_cell_becomes_a_timer), TEST(stops_meet_the_end), TEST(two_stops_meet_the_end),
+        TEST(the_cell_becomes_a_timer), TEST(a_list_of_two_lives), TEST(a_wheel_of_two_lives),
+        TEST(stops_meet_the_end), TEST(two_stops_meet_the_end),
         TEST(registrations_meet_the_end), TEST(waits_meet_a_close), TEST(many_threads_and_one_context),
         TEST(merges_meet_the_end),
     };

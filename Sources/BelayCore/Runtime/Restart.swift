@@ -29,6 +29,7 @@ private enum Restart {
             used += UInt64(region.pointee.carved.get()) * UInt64(Region.cellBytes)
         }
         for number in 1..<Runtime.most where belaycore_runtime(number) != nil { Runtime.at(number).pointee.forsake() }
+        for number in 0..<Runtime.most where belaycore_runtime(number) != nil { Shard.unlockAll(number) }
         for number in 0..<Shard.count { Shard.clear(number) }
         UnsafeMutableRawPointer(Runtime.standard).initializeMemory(
             as: UInt8.self, repeating: 0, count: Int(BELAYCORE_RUNTIME_BYTES))

@@ -64,9 +64,16 @@ struct Shard: ~Copyable {
         }
     }
 
-    /// As new: the runtime's storage is about to be used again.
+    /// As new, because the runtime's storage is about to be used again; all but the lock, which somebody who came too late to
+    /// stop a timer may have.
     static func clear(_ number: UInt32) {
-        storage(number).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+        at(number).pointee.wake.set(0)
+        (storage(number) + wheelOffset).initializeMemory(as: UInt8.self, repeating: 0, count: bytes - wheelOffset)
+    }
+
+    /// In the child of a fork: frees the locks of all shards that the runtime may ever have had.
+    static func unlockAll(_ runtime: UInt32) {
+        for number in runtime * count..<(runtime + 1) * count { at(number).pointee.lock.reset() }
     }
 
     /// The earliest instant at which a timer of the runtime may be due, to the nanosecond.
