@@ -4,10 +4,9 @@
 // the handle is on its way to the list. So here is one that is held at any instruction, and what it looks at taken away
 // meanwhile. Of a callback the same is asked everywhere: either it runs, once, or a stop has prevented it, once.
 #define _GNU_SOURCE
-#include "check.h"
+#include "steps.h"
 
 #include <sched.h>
-#include <ucontext.h>
 
 struct call { atomic_int made, runs, prevented; belay_reg reg; };
 
@@ -147,39 +146,7 @@ static void a_round_of_registrations(struct check_thread *visitor) {
 }
 static void registrations_meet_the_end(void) { rounds(add_all, 1, CALLS, a_round_of_registrations, 8000); }
 
-// Where it takes a halt at one of a few instructions, or two halts, the visitor is made to count its steps, if the processor
-// can do that: after so many of them it stands still, and after so many more again.
-static atomic_long steps, more;
-static atomic_bool until_locked; // the first step that counts is a locked compare-and-swap: what takes a lock
-#if defined(__x86_64__)
-enum { TRAP = 1 << 8 };
-static bool is_at_a_lock(const uint8_t *code) {
-    return code[0] == 0xf0 && (code[1] == 0x0f ? code[2] : code[2] == 0x0f ? code[3] : 0) == 0xb1;
-}
-static void step(int signal, siginfo_t *info, void *context) {
-    (void)info;
-    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs, *flags = &registers[REG_EFL];
-    if (signal == SIGTRAP && atomic_load(&until_locked)) {
-        if (!is_at_a_lock((const uint8_t *)registers[REG_RIP])) return;
-        atomic_store(&until_locked, false);
-    }
-    if (signal == SIGTRAP && atomic_fetch_sub(&steps, 1) > 1) return;
-    if (signal == SIGTRAP) check_stand_still(signal);
-    if (signal == SIGTRAP) atomic_store(&steps, atomic_exchange(&more, 0));
-    *flags = atomic_load(&steps) > 0 ? *flags | TRAP : *flags & ~TRAP;
-}
-static void count_steps(bool on) {
-    struct sigaction action = {.sa_sigaction = step, .sa_flags = SA_SIGINFO | SA_RESTART};
-    sigaddset(&action.sa_mask, SIGUSR1);
-    CHECK_IS(sigaction(SIGUSR1, &action, NULL), 0);
-    CHECK_IS(sigaction(SIGTRAP, &action, NULL), 0);
-    if (!on) atomic_store(&until_locked, false);
-    if (!on) atomic_store(&steps, 0);
-    if (on && !check_is_sanitized()) CHECK_IS(pthread_kill(pthread_self(), SIGUSR1), 0);
-}
-#else
-static void count_steps(bool on) { (void)on; }
-#endif
+// Where it takes a halt at one of a few instructions, or two halts, the visitor counts its steps (steps.h).
 static void await_halt(long number) {
     while (atomic_load(&check_held) < number && atomic_load(&all.out) < atomic_load(&all.round)) sched_yield();
 }
@@ -196,7 +163,7 @@ static long halt_after(uint64_t most, uint64_t most_more) {
 static long halt_at_lock(bool before, uint64_t inside) {
     atomic_store(&steps, before ? 1 : (long)inside + 1);
     atomic_store(&more, before ? (long)inside : 0);
-    atomic_store(&until_locked, true);
+    atomic_store(&first_step, LOCK);
     return atomic_fetch_add(&check_holds, 1) + 1;
 }
 static void go_on_to_next_halt(long number) {

@@ -2,11 +2,13 @@
 //
 // More than one runtime: options, threads of their own, event loops, and the end with work outstanding.
 #define _GNU_SOURCE
-#include "check.h"
+#include "steps.h"
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 static belay_runtime make(belay_runtime_options options) {
     options.size = sizeof options;
@@ -396,6 +398,41 @@ static void a_tick_that_kept_the_descriptor_readable(void) {
     CHECK_IS(ran, 0);
 }
 
+// A thread on its way to tell a loop wrote to whatever had the number of the loop's descriptor by then.
+struct late { belay_runtime runtime; atomic_int runs, over; };
+static void tells_the_loop(void *raw) {
+    struct late *late = raw;
+    belay_ctx elsewhere = belay_with_cancel(belay_background()); // the thread's first
+    CHECK_IS(belay_stop(belay_on_done(elsewhere, check_ignore, NULL)), BELAY_STOP_PREVENTED);
+    check_close(elsewhere);
+    count_steps(true);
+    belay_timer_after(belay_runtime_background(late->runtime), BELAY_SEC(1), check_count, &late->runs);
+    count_steps(false);
+    late->over = 1;
+}
+
+static void a_bell_that_was_somebody_elses(void) {
+    struct late late = {.runtime = make((belay_runtime_options){.manual = true})};
+    CHECK(belay_runtime_fd(late.runtime) >= 0);
+    CHECK_IS(belay_runtime_poll(late.runtime, BELAY_FOREVER), BELAY_OK);
+    atomic_store(&steps, 1);
+    atomic_store(&first_step, SYSTEM_CALL);
+    long halt = atomic_fetch_add(&check_holds, 1) + 1;
+    struct check_thread thread;
+    check_start(&thread, tells_the_loop, &late);
+    while (atomic_load(&check_held) < halt && !atomic_load(&late.over)) check_sleep(BELAY_US(10));
+    unmake(late.runtime);
+    int others[4];
+    for (int i = 0; i < 4; i++) CHECK((others[i] = eventfd(0, EFD_NONBLOCK)) >= 0);
+    check_free();
+    check_join(&thread);
+    CHECK_IS(late.runs, 1);
+    for (int i = 0; i < 4; i++) {
+        CHECK(!readable(others[i]));
+        close(others[i]);
+    }
+}
+
 // Callbacks that wait for others got no more threads once their runtime was being freed.
 static atomic_int arrived;
 static void meets_the_others(void *count) {
@@ -476,6 +513,7 @@ int main(void) {
         TEST(timers_after_reuse), TEST(freed_in_a_storm), TEST(a_free_that_did_not_wait_for_a_poll),
         TEST(callbacks_stuck_in_a_free), TEST(two_frees_and_a_new_runtime),
         TEST(listeners_refused_after_a_free), TEST(a_tick_that_kept_the_descriptor_readable),
+        TEST(a_bell_that_was_somebody_elses),
     };
     RUN_TESTS(tests, "");
     return 0;

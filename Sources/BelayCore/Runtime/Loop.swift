@@ -13,6 +13,9 @@ struct Loop: ~Copyable {
     /// The record of the thread inside `poll` or inside the runtime's free, which runs what a poll would; 0 is none. With
     /// `awaited` a free sleeps until it changes.
     private let poller: Atomic<UInt>
+    /// Guards the descriptors: they are made, used by others than the poll, and closed under it. So nobody writes to one that
+    /// has been closed meanwhile, and is somebody else's.
+    private let lock: Lock
     /// Descriptors + 1, 0 until somebody asks for the first: the one for the host, and inside it the bell, and the alarm
     /// where the clock is real.
     private let set: Atomic<UInt32>
@@ -21,8 +24,11 @@ struct Loop: ~Copyable {
 
     /// Somebody added something that the host does not know of.
     borrowing func ring() {
-        let kept = bell.load(ordering: .sequentiallyConsistent)
+        if bell.load(ordering: .sequentiallyConsistent) == 0 { return }
+        lock.lock()
+        let kept = bell.get()
         if kept != 0 { belaycore_bell_ring(Int32(kept) - 1) }
+        lock.unlock()
     }
 
     /// Whether the calling thread is inside `poll`.
@@ -65,7 +71,10 @@ struct Loop: ~Copyable {
     }
 
     /// In the child of a fork: nobody is inside.
-    borrowing func startOver() { poller.set(0) }
+    borrowing func startOver() {
+        poller.set(0)
+        lock.reset()
+    }
 
     // MARK: polling
 
@@ -77,8 +86,7 @@ struct Loop: ~Copyable {
         if !runtime.pointee.loop.enter(thread) { return BELAY_EBUSY }
         defer { runtime.pointee.loop.leave() }
         // A free that came first has been inside, and the number may be another runtime's by now.
-        let state = runtime.pointee.state.load(ordering: .acquiring)
-        guard handle.matches(state), state & Runtime.phaseMask == Runtime.open else { return BELAY_ESTALE }
+        guard runtime.pointee.isOpen(handle) else { return BELAY_ESTALE }
         runtime.pointee.driver.sleepsUntil.store(.min, ordering: .sequentiallyConsistent)
         runtime.pointee.loop.hush()
         let limit = runtime.pointee.isVirtual ? now : min(now, Clock.now)
@@ -133,30 +141,38 @@ struct Loop: ~Copyable {
     // MARK: the descriptor
 
     /// The descriptor for the host, made if need be; -1 with the last status on failure.
-    static func descriptor(_ number: UInt32) -> Int32 {
+    static func descriptor(_ handle: Handle) -> Int32 {
+        let number = handle.index
         let runtime = Runtime.at(number)
-        let globals = Globals.pointer
-        globals.pointee.setupLock.lock()
-        let made = runtime.pointee.loop.makeDescriptors(isVirtual: runtime.pointee.isVirtual)
-        globals.pointee.setupLock.unlock()
-        if !made { return Descriptor.fail(BELAY_ESYSTEM) }
+        guard let thread = Thread.current else { return Descriptor.fail(BELAY_ENOMEM) }
+        runtime.pointee.loop.lock.lock()
+        // What is made for a runtime that is open is closed by its free.
+        let isOpen = runtime.pointee.isOpen(handle)
+        let made = isOpen && runtime.pointee.loop.makeDescriptors(isVirtual: runtime.pointee.isVirtual)
+        let set = runtime.pointee.loop.set.get()
+        runtime.pointee.loop.lock.unlock()
+        if !made { return Descriptor.fail(isOpen ? BELAY_ESYSTEM : BELAY_ESTALE) }
         let foreign = runtime.pointee.poller.descriptor
         if foreign != 0 { adopt(number, foreign) }
-        // What came before there was a bell.
-        if runtime.pointee.loop.poller.get() == 0 { runtime.pointee.loop.publish(number) }
-        return Int32(runtime.pointee.loop.set.get()) - 1
+        // What came before there was a bell. A poll under way does the same at its end.
+        if runtime.pointee.loop.enter(thread) {
+            if runtime.pointee.isOpen(handle) { runtime.pointee.loop.publish(number) }
+            runtime.pointee.loop.leave()
+        }
+        return Int32(set) - 1
     }
 
     /// Has the host's descriptor cover one more set, kept as descriptor + 1.
     static func adopt(_ number: UInt32, _ kept: UInt32) {
-        let globals = Globals.pointer
-        globals.pointee.setupLock.lock()
-        defer { globals.pointee.setupLock.unlock() }
-        let set = Runtime.at(number).pointee.loop.set.get()
+        let runtime = Runtime.at(number)
+        runtime.pointee.loop.lock.lock()
+        defer { runtime.pointee.loop.lock.unlock() }
+        let set = runtime.pointee.loop.set.get()
         // One that is there already stays there.
         if set != 0 { _ = belaycore_poll_add(Int32(set) - 1, Int32(kept) - 1, 0) }
     }
 
+    /// Under the lock.
     private borrowing func makeDescriptors(isVirtual: Bool) -> Bool {
         if set.get() != 0 { return true }
         let poll = belaycore_poll_new()
@@ -184,6 +200,8 @@ struct Loop: ~Copyable {
 
     /// The runtime has gone.
     borrowing func close() {
+        lock.lock()
+        defer { lock.unlock() }
         if set.get() != 0 { belaycore_event_close(Int32(set.get()) - 1) }
         if bell.get() != 0 { belaycore_event_close(Int32(bell.get()) - 1) }
         if alarm.get() != 0 { belaycore_event_close(Int32(alarm.get()) - 1) }

@@ -79,7 +79,7 @@ public func belay_runtime_poll(_ runtime: belay_runtime, _ now: belay_instant) -
 public func belay_runtime_fd(_ runtime: belay_runtime) -> Int32 {
     let handle = Handle(bits: runtime.bits)
     let status = handle.manualStatus()
-    return status == BELAY_OK ? Loop.descriptor(handle.index) : Descriptor.fail(status)
+    return status == BELAY_OK ? Loop.descriptor(handle) : Descriptor.fail(status)
 }
 
 @_cdecl("belay_runtime_free") @implementation

@@ -46,6 +46,7 @@ private enum Restart {
             if descriptor != 0 && cell.state.shape == Kind.scope { Descriptor.close(descriptor) }
         }
         Runtime.forEach { runtime in
+            runtime.pointee.loop.startOver()
             runtime.pointee.loop.close()
             runtime.pointee.poller.close()
         }
@@ -98,7 +99,6 @@ extension Runtime {
         let generation = (old >> Handle.generationShift) + (isStale ? 0 : 1)
         live.set(0)
         frees.set(0)
-        loop.startOver()
         driver.clear()
         executor.startOver()
         state.set(generation << Handle.generationShift | Runtime.gone)

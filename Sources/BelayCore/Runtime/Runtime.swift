@@ -62,6 +62,11 @@ struct Runtime: ~Copyable {
     var isVirtual: Bool { mode.get() & Runtime.virtual != 0 }
     /// Acquire: what the free did before is seen.
     var phase: UInt64 { state.load(ordering: .acquiring) & Runtime.phaseMask }
+    /// Whether the handle is that of this runtime, and it is not being freed.
+    func isOpen(_ handle: Handle) -> Bool {
+        let state = state.load(ordering: .acquiring)
+        return handle.matches(state) && state & Runtime.phaseMask == Runtime.open
+    }
 
     static func forEach(_ body: (UnsafeMutablePointer<Runtime>) -> Void) {
         for number in 0..<most where belaycore_runtime(number) != nil { body(at(number)) }
