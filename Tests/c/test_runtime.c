@@ -433,6 +433,47 @@ static void a_bell_that_was_somebody_elses(void) {
     }
 }
 
+static void free_it(void *raw) {
+    belay_status status = belay_runtime_free(*(belay_runtime *)raw, BELAY_FOREVER);
+    CHECK(status == BELAY_OK || status == BELAY_ESTALE);
+}
+
+// A free found the lists and the wheels empty, and returned while another call had yet to hand out what it had taken there: a
+// cancel, or the same free on another thread.
+struct taker { belay_runtime runtime; belay_ctx ctx; int how; atomic_int runs, began, over; };
+static void takes_them(void *raw) {
+    struct taker *taker = raw;
+    taker->began = 1;
+    if (taker->how == 0) belay_cancel(taker->ctx); else free_it(&taker->runtime);
+    while (!taker->over) check_sleep(BELAY_US(10));
+}
+
+static void a_free_that_left_callbacks_behind(void) {
+    enum { COUNT = 200 };
+    uint64_t random = 21;
+    for (long turn = 3 * check_scaled(40); turn > 0; turn--) {
+        struct taker taker = {.runtime = make((belay_runtime_options){.manual = false}), .how = turn % 3};
+        taker.ctx = belay_with_cancel(belay_runtime_background(taker.runtime));
+        for (int i = 0; i < COUNT; i++) {
+            if (taker.how == 1) CHECK(belay_timer_after(taker.ctx, BELAY_SEC(1000), check_count, &taker.runs).bits != 0);
+            else CHECK(belay_after_func(taker.ctx, check_count, &taker.runs).bits != 0);
+        }
+        struct check_thread thread;
+        check_start(&thread, takes_them, &taker);
+        while (!taker.began) {}
+        for (volatile uint64_t i = check_random(&random) % 4096; i > 0; i--) {}
+        check_hold(&thread);
+        belay_status status = belay_runtime_free(taker.runtime, BELAY_FOREVER);
+        CHECK(status == BELAY_OK || status == BELAY_ESTALE);
+        if (status == BELAY_OK) CHECK_IS(taker.runs, COUNT);
+        check_free();
+        taker.over = 1;
+        check_join(&thread);
+        CHECK_IS(taker.runs, COUNT);
+        check_close(taker.ctx);
+    }
+}
+
 // Callbacks that wait for others got no more threads once their runtime was being freed.
 static atomic_int arrived;
 static void meets_the_others(void *count) {
@@ -482,11 +523,6 @@ static void listeners_refused_after_a_free(void) {
 }
 
 // Of two frees the second one could end the runtime that had got the number meanwhile.
-static void free_it(void *raw) {
-    belay_status status = belay_runtime_free(*(belay_runtime *)raw, BELAY_FOREVER);
-    CHECK(status == BELAY_OK || status == BELAY_ESTALE);
-}
-
 static void two_frees_and_a_new_runtime(void) {
     for (long turn = check_scaled(500); turn > 0; turn--) {
         belay_runtime old = make((belay_runtime_options){.manual = true});
@@ -513,7 +549,7 @@ int main(void) {
         TEST(timers_after_reuse), TEST(freed_in_a_storm), TEST(a_free_that_did_not_wait_for_a_poll),
         TEST(callbacks_stuck_in_a_free), TEST(two_frees_and_a_new_runtime),
         TEST(listeners_refused_after_a_free), TEST(a_tick_that_kept_the_descriptor_readable),
-        TEST(a_bell_that_was_somebody_elses),
+        TEST(a_bell_that_was_somebody_elses), TEST(a_free_that_left_callbacks_behind),
     };
     RUN_TESTS(tests, "");
     return 0;

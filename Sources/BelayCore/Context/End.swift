@@ -45,13 +45,18 @@ extension UnsafeMutablePointer where Pointee == Node {
         listen.pointee.lock.unlock()
         var ended = Ended()
         retain()
+        Executor.expect(state.runtime)
         ended.add(index)
         ended.deliver()
     }
 
     /// Pushes the end, if nobody has yet, and adds all who are to be told.
     fileprivate func collect(into ended: inout Ended) {
-        guard state.has(State.attached), push(into: &ended) else { return }
+        let state = state
+        guard state.has(State.attached) else { return }
+        // Before the lists are taken: a free of the runtime that finds them so waits for us.
+        Executor.expect(state.runtime)
+        if !push(into: &ended) { return Executor.settle(state.runtime) }
         detach()
         // Only now: the links of `Ended` are those of the list that it has just left.
         retain()
@@ -89,6 +94,7 @@ extension UnsafeMutablePointer where Pointee == Node {
                 if child.state.has(State.linked) { child.markLinked() }
                 if child.hasListeners {
                     child.retain()
+                    Executor.expect(child.state.runtime)
                     ended.add(index)
                 }
             }
@@ -147,7 +153,7 @@ private struct Queue {
     }
 }
 
-/// Scopes that have ended and have listeners to be told. Each is kept by a reference.
+/// Scopes that have ended and have listeners to be told. Each is kept by a reference, and its runtime expects something.
 private struct Ended {
     private var head: UInt32 = 0
 
@@ -183,6 +189,8 @@ private struct Ended {
                     Registration.dispatch(task, to: &outbox)
                 }
             }
+            // Its callbacks are counted by now.
+            Executor.settle(ended.state.runtime)
             ended.release()
         }
         outbox.send()

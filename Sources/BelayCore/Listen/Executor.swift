@@ -37,7 +37,8 @@ struct Executor: ~Copyable {
     private let spareSince: Atomic<Int64>
     /// Threads that the pool keeps busy without being asked for more; 0 until it is known.
     private let width: Atomic<UInt32>
-    /// Tasks that were submitted and are not over. Counted where the runtime can be freed.
+    /// Tasks that were submitted and are not over, and calls that may submit some (`expect`). Counted where the runtime can be
+    /// freed.
     private let outstanding: Atomic<UInt32>
     /// Under the lock: the runtime has been freed. What comes now belongs to the default one.
     private let closed: Atomic<UInt32>
@@ -107,11 +108,22 @@ struct Executor: ~Copyable {
         case Kind.work: Work.run(task)
         default: Registration.run(task)
         }
+        settle(number)
+    }
+
+    /// Tasks of this runtime are about to be submitted, which nobody else finds where they were: its free is to wait for them
+    /// too. The caller keeps the number from being another runtime's until he says `settle`.
+    @inline(__always) static func expect(_ number: UInt32) {
+        if number != 0 { Runtime.at(number).pointee.executor.outstanding.wrappingAdd(1, ordering: .relaxed) }
+    }
+
+    /// They have been submitted, or a task is over.
+    @inline(__always) static func settle(_ number: UInt32) {
         if number != 0 { Runtime.at(number).pointee.executor.settle() }
     }
 
-    /// A task is over. Release: whoever waits for the last one sees what it wrote.
-    private borrowing func settle() {
+    /// Release: whoever waits for the last one sees what it wrote.
+    @inline(never) private borrowing func settle() {
         if outstanding.wrappingSubtract(1, ordering: .releasing).newValue == 0 {
             belaycore_futex_wake(outstanding.address, .max)
         }

@@ -223,10 +223,13 @@ private enum Manage {
         var reason = belay_cause(BELAY_CANCELED)
         reason.setMessage(
             UnsafeRawPointer(("the runtime was freed" as StaticString).utf8Start).assumingMemoryBound(to: CChar.self))
+        // What this call takes out of lists and wheels another free does not find there any more, so that waits for us.
+        Executor.expect(number)
         withUnsafePointer(to: reason.message) { text in
             _ = belay_cancel_cause(
                 scope, Int64(BELAY_CANCELED.rawValue), UnsafeRawPointer(text).assumingMemoryBound(to: CChar.self))
         }
+        Executor.settle(number)
         Handle(bits: runtime.pointee.root.get()).closeRoot()
         Globals.pointer.pointee.setupLock.lock()
         let started = runtime.pointee.driver.isStarted
@@ -236,7 +239,9 @@ private enum Manage {
         if isManual && !runtime.pointee.loop.enter(until: end) { return BELAY_TIMEOUT }
         defer { if isManual { runtime.pointee.loop.leave() } }
         // Timers that are still there run now, once, so that nobody waits for what hangs on them in vain.
+        Executor.expect(number)
         if started { for shard in Shard.numbers(of: number) { Shard.fire(shard, now: Clock.never) } }
+        Executor.settle(number)
         // The driver goes when the callbacks are over: until then it sees to it that those get threads that wait for others.
         // It may have handed out one more as it went.
         guard runtime.pointee.executor.drain(number, isManual: isManual, until: end), Driver.stop(number, until: end),
