@@ -474,6 +474,48 @@ static void a_free_that_left_callbacks_behind(void) {
     }
 }
 
+// A timer under a runtime that was freed meanwhile went into the one that had got the number, which has fewer wheels, and was
+// never seen again.
+struct late_timer { belay_ctx root; belay_timer timer; atomic_int runs, began, over; };
+static void starts_late(void *raw) {
+    struct late_timer *late = raw;
+    belay_ctx elsewhere = belay_with_cancel(belay_background()); // the thread's first
+    CHECK_IS(belay_stop(belay_on_done(elsewhere, check_ignore, NULL)), BELAY_STOP_PREVENTED);
+    check_close(elsewhere);
+    count_steps(true);
+    late->timer = belay_timer_after(late->root, BELAY_SEC(1), check_count, &late->runs);
+    count_steps(false);
+    late->began = 1;
+    while (!late->over) check_sleep(BELAY_US(10));
+}
+
+static void a_timer_that_came_too_late(void) {
+    enum { COUNT = 4 };
+    static struct late_timer late[COUNT];
+    struct check_thread threads[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        belay_runtime old = make((belay_runtime_options){.manual = false});
+        late[i].root = belay_runtime_background(old);
+        CHECK(belay_timer_after(late[i].root, BELAY_SEC(1000), check_ignore, NULL).bits != 0);
+        atomic_store(&steps, 1);
+        atomic_store(&first_step, LOCK);
+        long halt = atomic_fetch_add(&check_holds, 1) + 1;
+        check_start(&threads[i], starts_late, &late[i]);
+        while (atomic_load(&check_held) < halt && !atomic_load(&late[i].began)) check_sleep(BELAY_US(10));
+        unmake(old);
+        belay_runtime next = make((belay_runtime_options){.manual = true});
+        CHECK(belay_timer_after(belay_runtime_background(next), BELAY_SEC(1000), check_ignore, NULL).bits != 0);
+        check_free();
+        EVENTUALLY(atomic_load(&late[i].began));
+        unmake(next);
+        CHECK_IS(late[i].runs, late[i].timer.bits != 0);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        late[i].over = 1;
+        check_join(&threads[i]);
+    }
+}
+
 // Callbacks that wait for others got no more threads once their runtime was being freed.
 static atomic_int arrived;
 static void meets_the_others(void *count) {
@@ -550,6 +592,7 @@ int main(void) {
         TEST(callbacks_stuck_in_a_free), TEST(two_frees_and_a_new_runtime),
         TEST(listeners_refused_after_a_free), TEST(a_tick_that_kept_the_descriptor_readable),
         TEST(a_bell_that_was_somebody_elses), TEST(a_free_that_left_callbacks_behind),
+        TEST(a_timer_that_came_too_late),
     };
     RUN_TESTS(tests, "");
     return 0;

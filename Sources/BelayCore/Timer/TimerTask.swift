@@ -32,7 +32,8 @@ enum TimerTask {
         let number = Shard.mine(in: runtime)
         let shard = Shard.at(number)
         shard.pointee.lock.lockInPlace()
-        guard Shard.isOpen(number) else {
+        // The number may be another runtime's by now, unless the context is still there.
+        guard number < Shard.count || Shard.isOpen(number) && handle.find() != nil else {
             shard.pointee.lock.unlockInPlace()
             freeRecord(record)
             task.pointee.state.store(Task.word(generation, Kind.timer, Task.stopped), ordering: .releasing)
