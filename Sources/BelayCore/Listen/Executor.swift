@@ -169,7 +169,10 @@ struct Executor: ~Copyable {
         let alone = threads.get() == 0
         let watch = !alone && head.get() != 0 && watchAt.get() == 0
         if watch { beginWatch() }
+        let isAwaited = closed.get() != 0
         lock.unlock()
+        // The others may have done all the work by now, and left.
+        if isAwaited { belaycore_futex_wake(threads.address, .max) }
         if watch { Executor.hastenWatch(number) }
         while alone, let task = take() { Executor.run(task) }
     }
