@@ -277,13 +277,44 @@ static void random_scripts(void) {
     }
 }
 
+// So many in a slot of the wheel that it is moved down in parts: each runs at its instant all the same.
+struct punctual { belay_instant due; int runs; };
+static void is_punctual(void *raw) {
+    struct punctual *one = raw;
+    CHECK_IS(belay_runtime_now(model.runtime), one->due);
+    one->runs++;
+}
+
+static void thousands_of_timers(void) {
+    enum { COUNT = 3000 };
+    static struct punctual all[COUNT];
+    static belay_timer timers[COUNT];
+    uint64_t random = 11;
+    for (int script = 0; script < (int)check_scaled(4); script++) {
+        model = (struct model){.runtime = make()};
+        belay_instant start = belay_runtime_now(model.runtime);
+        for (int i = 0; i < COUNT; i++) {
+            belay_duration delay = BELAY_MS(200) + (belay_duration)(check_random(&random) % BELAY_MS(script % 2 ? 2 : 500));
+            all[i] = (struct punctual){.due = start + delay};
+            timers[i] = belay_timer_after(belay_runtime_background(model.runtime), delay, is_punctual, &all[i]);
+        }
+        for (int i = 0; i < COUNT; i += 7) {
+            all[i].due = start + (belay_duration)(check_random(&random) % BELAY_SEC(1));
+            CHECK_IS(belay_timer_reset(timers[i], all[i].due - start), BELAY_OK);
+        }
+        pass(model.runtime, BELAY_SEC(2));
+        for (int i = 0; i < COUNT; i++) CHECK_IS(all[i].runs, 1);
+        unmake(model.runtime);
+    }
+}
+
 int main(void) {
     belay_ctx first = belay_with_cancel(belay_background());
     check_close(first);
     const struct check_test tests[] = {
         TEST(time_stands_still), TEST(contexts_know_their_runtime), TEST(deadlines_move),
         TEST(waits_are_in_virtual_time), TEST(cancels_end_waits), TEST(no_wait_inside_a_poll),
-        TEST(waits_end_with_their_clock), TEST(random_scripts),
+        TEST(waits_end_with_their_clock), TEST(random_scripts), TEST(thousands_of_timers),
     };
     RUN_TESTS(tests, "");
     return 0;
