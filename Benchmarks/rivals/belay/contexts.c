@@ -7,9 +7,11 @@
  */
 #include "bench_belay.h"
 
+#include <sys/mman.h>
+
 /* --- Derive --------------------------------------------------------------------------------------------------- */
 
-static const belay_key KEY = {"key"}, OTHER = {"other"};
+static const belay_key KEY = {"key"};
 
 LOOP(run_cancel, { belay_close(belay_with_cancel(p)); })
 LOOP(run_timeout, { belay_close(belay_with_timeout(p, BELAY_SEC(30))); })
@@ -97,10 +99,18 @@ static void setup_ended(bench *b) {
 
 /* --- Values: b->state is the array of contexts of a chain, the case's size its depth. ----------------------------- */
 
-enum { DEEPEST = 100 };
-static belay_key keys[DEEPEST];
+enum { DEEPEST = 100, OTHER = DEEPEST, KEYS };
+static belay_key *keys;
+
+/* At the same addresses in each build: what a key is compared with on its way depends on where it stands. */
+static void place_keys(void) {
+    if (keys == NULL) {
+        keys = mmap((void *)0x200000000, KEYS * sizeof *keys, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+}
 
 static void setup_chain(bench *b) {
+    place_keys();
     belay_ctx *chain = calloc((size_t)b->size, sizeof *chain), parent = belay_background();
     for (long i = 0; i < b->size; i++) parent = chain[i] = belay_with_value(parent, &keys[i], &keys[i], NULL);
     b->state = chain;
@@ -119,7 +129,7 @@ static void run_hit(bench *b) { /* the oldest key: for whoever searches, the far
 
 static void run_miss(bench *b) {
     belay_ctx c = ((belay_ctx *)b->state)[b->size - 1];
-    for (uint64_t i = 0; i < b->n; i++) BENCH_USE(belay_value(c, &OTHER));
+    for (uint64_t i = 0; i < b->n; i++) BENCH_USE(belay_value(c, &keys[OTHER]));
 }
 
 /* --- Threads -------------------------------------------------------------------------------------------------- */
