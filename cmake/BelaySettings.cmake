@@ -14,10 +14,10 @@ if(PROJECT_IS_TOP_LEVEL AND NOT _belay_multi_config AND NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, RelWithDebInfo, MinSizeRel or Debug" FORCE)
 endif()
 
-# Warnings are errors in our own C, and in nobody else's.
+# Warnings of our own C, and of nobody else's.
 add_library(belay_settings INTERFACE)
 target_compile_features(belay_settings INTERFACE c_std_11)
-target_compile_options(belay_settings INTERFACE -Wall -Wextra -Wpedantic -Werror -g)
+target_compile_options(belay_settings INTERFACE -Wall -Wextra -Wpedantic $<$<BOOL:${BELAY_WERROR}>:-Werror> -g)
 set(BELAY_SANITIZE_LINK_FLAGS "")
 if(BELAY_SANITIZE STREQUAL "address")
   set(BELAY_SANITIZE_FLAGS -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)

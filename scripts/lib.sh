@@ -62,11 +62,11 @@ swift_clang() {
     realpath "$resources/../../bin/$1"
 }
 
-# cmake_build FOLDER [CMAKE OPTION...]: configures and builds everything there.
+# cmake_build FOLDER [CMAKE OPTION...]: configures and builds everything there, with warnings as errors.
 cmake_build() {
     local folder=$1
     shift
-    cmake -S . -B "$folder" "$@" && cmake --build "$folder" --parallel "$(nproc)"
+    cmake -S . -B "$folder" -DBELAY_WERROR=ON "$@" && cmake --build "$folder" --parallel "$(nproc)"
 }
 
 # The functions that belay.h declares, one a line; those defined in it are not among them.
