@@ -25,8 +25,9 @@
  *               threads at a time, if one of them changes it (moves, assigns, closes, stops it); views of the same
  *               context are as free as handles are.
  *               An owner without a name closes at the end of its statement, and that ends what was derived from it:
- *               `background().with_timeout(t).with_value(k, v)` is done when you get it, and so is a view that is made
- *               of a temporary. Give each step a name.
+ *               after `auto ctx = background().with_timeout(t).with_value(k, v);` ctx is done, and so is a view of a
+ *               temporary. Give each step a name. Fine are the argument of a call, `fetch(parent.with_timeout(t))`, and
+ *               values and without_cancel() before another step, because their close ends nothing.
  *   Failure     No member throws, but those that say so. What could not be made is an owner of nothing: it reads as
  *               done, and last_error() on that thread says why. Members that answer a std::error_code answer an empty
  *               one for BELAY_OK.
@@ -37,7 +38,9 @@
  *   Time        Any std::chrono::duration; fractions of a nanosecond are rounded up. What exceeds 292 years, and
  *               duration::max(), mean never (BELAY_FOREVER); not-a-number has passed. Points of
  *               std::chrono::steady_clock, which on Linux counts CLOCK_MONOTONIC from the same start, with libstdc++
- *               and with libc++ (elsewhere the distance from now is taken); time_point::max() means never.
+ *               and with libc++ (elsewhere the distance from now is taken); time_point::max() means never. Where a
+ *               runtime has a virtual clock, points are that clock's, and steady_clock::now() is none of them: there
+ *               the present is time_point_of(belay_runtime_now(belay_runtime_of(ctx.raw()))).
  *   The rest    Groups, signals, merges, foreign parents, pools, runtimes and headers have no form of their own here.
  *               Call their functions with raw(), and hand contexts that they make to context::adopt().
  */
@@ -88,7 +91,8 @@ enum class errc {
     no_cancel = BELAY_ENOCANCEL,
     deadlock = BELAY_EDEADLK,
     system = BELAY_ESYSTEM,
-    busy = BELAY_EBUSY
+    busy = BELAY_EBUSY,
+    failed = BELAY_EFAILED
 };
 
 namespace detail {
@@ -450,9 +454,12 @@ public:
      * the last context that can. Throws what T's constructor throws; without memory the answer is none. */
     template <class T, class U>
     context with_value(const key<T> &which, U &&value) const;
-    /* The same with a value that is there already, and is taken over; nullptr hides the parent's. */
+    /* The same with a value that is there already, and is taken over; an empty pointer hides the parent's. */
     template <class T>
     context with_value(const key<T> &which, std::unique_ptr<T> value) const noexcept;
+    /* A context that hides the parent's value. */
+    template <class T>
+    context with_value(const key<T> &which, std::nullptr_t) const noexcept;
     /* The same with a value that is not taken over: it has to outlive all contexts that can see it. */
     template <class T>
     context with_reference(const key<T> &which, T &value) const noexcept;
@@ -514,7 +521,7 @@ public:
     template <class Rep, class Period>
     std::error_code set_timeout(std::chrono::duration<Rep, Period> timeout) const noexcept {
         const belay_duration left = nanoseconds_of(timeout);
-        const belay_instant now = belay_now();
+        const belay_instant now = belay_runtime_now(belay_runtime_of(raw_));
         return make_error_code(belay_set_deadline(raw_, left > INT64_MAX - now ? BELAY_FOREVER : now + left));
     }
 
@@ -755,6 +762,11 @@ template <class T>
 context context_view::with_value(const key<T> &which, std::unique_ptr<T> value) const noexcept {
     void *pointer = const_cast<typename std::remove_cv<T>::type *>(value.release());
     return context(belay_with_value(raw_, which.raw(), pointer, detail::destroy<T>));
+}
+
+template <class T>
+context context_view::with_value(const key<T> &which, std::nullptr_t) const noexcept {
+    return context(belay_with_value(raw_, which.raw(), nullptr, nullptr));
 }
 
 template <class T>

@@ -93,6 +93,20 @@ static void assignment_closes_what_was_there() {
     CHECK(ctx.is_none());
 }
 
+// What is derived from an owner without a name is good until the end of the statement, and after it if that owner is one
+// whose close ends nothing.
+static void owners_without_a_name() {
+    const auto is_live = [](belay::context_view ctx) { return !ctx.done(); };
+    CHECK(is_live(belay::background().with_timeout(seconds(100)).with_cancel()));
+    belay::context ended = belay::background().with_timeout(seconds(100)).with_cancel();
+    CHECK(ended.error() == belay::errc::canceled);
+    belay::context audit = ended.without_cancel().with_timeout(seconds(100));
+    CHECK(!audit.done());
+    static const belay::key<const int> NUMBER("number");
+    belay::context numbered = belay::background().with_value(NUMBER, 7).with_timeout(seconds(100));
+    CHECK(!numbered.done() && *numbered.value(NUMBER) == 7);
+}
+
 static void owners_adopt_retain_and_release() {
     belay::context one = belay::context::adopt(belay_with_cancel(belay_background()));
     belay::context two = belay::context::retain(one);
@@ -134,6 +148,7 @@ static void errors_are_error_codes() {
     CHECK(error.message() == "deadline exceeded" && error == std::errc::timed_out);
     CHECK(!belay::make_error_code(BELAY_OK));
     CHECK(belay::make_error_code(BELAY_ENOMEM) == std::errc::not_enough_memory);
+    CHECK(belay::make_error_code(BELAY_EFAILED) == belay::errc::failed);
     CHECK(belay::make_error_code(BELAY_STOP_GONE).default_error_condition().category() == belay::category());
 #if defined(__cpp_exceptions)
     belay::context ctx = belay::background().with_cancel();
@@ -204,6 +219,25 @@ static void deadlines_move() {
     CHECK(belay::background().set_timeout(seconds(1)) == belay::errc::no_cancel);
 }
 
+static void deadlines_are_the_runtimes() {
+    belay_runtime_options options = belay_runtime_options();
+    options.size = sizeof options;
+    options.virtual_clock = true;
+    const belay_runtime runtime = belay_runtime_new(&options);
+    CHECK(runtime.bits != 0);
+    {
+        belay::context_view root(belay_runtime_background(runtime));
+        const belay::clock::time_point now = belay::time_point_of(belay_runtime_now(runtime));
+        belay::context one = root.with_timeout(seconds(100)), two = root.with_deadline(now + seconds(30));
+        CHECK(one.deadline() == now + seconds(100) && two.deadline() == now + seconds(30));
+        CHECK(!one.set_timeout(seconds(10)) && one.remaining() == seconds(10) && one.deadline() == now + seconds(10));
+        CHECK(!two.set_deadline(now + seconds(20)) && two.remaining() == seconds(20));
+        CHECK(!two.set_timeout(hours::max()) && two.remaining() == nanoseconds::max());
+        CHECK(!one.set_timeout(seconds(0)) && one.error() == belay::errc::deadline_exceeded);
+    }
+    CHECK(belay_runtime_free(runtime, BELAY_FOREVER) == BELAY_OK);
+}
+
 static void waiting() {
     belay::context ctx = belay::background().with_timeout(milliseconds(5));
     CHECK(ctx.wait_for(seconds(0)) == belay::errc::timeout);
@@ -256,6 +290,9 @@ static void values_have_types_and_are_destroyed_once() {
             CHECK(*with.value(NAME) == "ada" && named.value(COUNTED) == nullptr && alive == 1);
             belay::context hidden = with.with_value(COUNTED, std::unique_ptr<counted>());
             CHECK(hidden.value(COUNTED) == nullptr);
+            belay::context nameless = with.with_value(NAME, nullptr), neither = nameless.with_value(COUNTED, nullptr);
+            CHECK(!nameless.is_none() && nameless.value(NAME) == nullptr && nameless.value(COUNTED) != nullptr);
+            CHECK(!neither.is_none() && neither.value(COUNTED) == nullptr && *with.value(NAME) == "ada");
             child = with.with_cancel();
         }
         CHECK(alive == 1 && child.value(COUNTED)->calls == &calls && *child.value(NAME) == "ada");
@@ -458,6 +495,7 @@ int main() {
     const struct { const char *name; void (*run)(); } tests[] = {
         {"owners close", owners_close},
         {"assignment closes what was there", assignment_closes_what_was_there},
+        {"owners without a name", owners_without_a_name},
         {"owners adopt, retain and release", owners_adopt_retain_and_release},
         {"owners are reset", owners_are_reset},
         {"contexts end with a cause", contexts_end_with_a_cause},
@@ -465,6 +503,7 @@ int main() {
         {"durations are rounded up", durations_are_rounded_up},
         {"steady_clock is our clock", steady_clock_is_our_clock},
         {"deadlines move", deadlines_move},
+        {"deadlines are the runtime's", deadlines_are_the_runtimes},
         {"waiting", waiting},
         {"lite contexts", lite_contexts},
         {"local contexts", local_contexts},
