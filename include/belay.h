@@ -43,7 +43,8 @@
  *   Callbacks  Inside a callback or a drop function every function of this header may be called.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
  *              belay_status_string, belay_version and those of the section On the wire; and belay_cancel on a context
- *              of belay_notify_signals.
+ *              of belay_notify_signals. Belay's own threads block all signals. So leave main by return or exit, not
+ *              by pthread_exit: once only they are left, no SIGTERM or Ctrl-C ends the process.
  *   Fork       In the child of fork(), every handle reads as done with BELAY_EFORK and nothing can be derived, until
  *              belay_runtime_restart(). The parent process is not affected.
  *   Unloading  libbelay.so stays loaded: dlclose() is harmless and unloads nothing, for its threads may be at work.
