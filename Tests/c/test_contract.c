@@ -93,6 +93,8 @@ static void constants_read_well(void) {
         if (i <= BELAY_DEADLINE_EXCEEDED || i == BELAY_EINVAL || i == BELAY_ESTALE || i == BELAY_EFORK)
             CHECK(strlen(belay_status_string((belay_status)i)) < sizeof(((belay_cause *)0)->message));
     CHECK(strcmp(belay_status_string(BELAY_DEADLINE_EXCEEDED), "deadline exceeded") == 0);
+    CHECK(strstr(belay_status_string(BELAY_ENOMEM), "contexts, runtimes, pools or pool items") != NULL);
+    CHECK(strstr(belay_status_string(BELAY_EDEADLK), "the group's limit is 0") != NULL);
     CHECK(strcmp(belay_status_string((belay_status)999), "unknown status") == 0);
     CHECK(strcmp(belay_status_string((belay_status)-1), "unknown status") == 0);
     struct timespec before, after;

@@ -27,12 +27,20 @@ extension belay_status {
         case BELAY_STOP_GONE: "has run or was stopped before"
         case BELAY_EINVAL: "invalid argument: wrong handle, NULL, or out of range"
         case BELAY_ESTALE: "stale handle: what it named has been closed or freed"
-        case BELAY_ENOMEM: "out of memory, or belay_memory_limit reached"
+        case BELAY_ENOMEM:
+            """
+            out of memory, or a limit is reached: of memory, contexts, runtimes, pools or pool items; close or free \
+            some, or raise the limit
+            """
         case BELAY_ELEAF: "a lite context cannot be derived from or listened to"
         case BELAY_EFORK: "not usable in the child of a fork"
         case BELAY_ENOCANCEL:
             "cannot be canceled: cancel the context it was derived from, or derive one with belay_with_cancel"
-        case BELAY_EDEADLK: "waiting would never end: the caller is, or waits for, what is waited for"
+        case BELAY_EDEADLK:
+            """
+            waiting would never end: the caller is, or waits for, what is waited for, or the group's limit is 0; wait \
+            outside of it, or raise the limit
+            """
         case BELAY_ESYSTEM: "system call failed; see errno"
         case BELAY_EBUSY: "busy: others have a hold on it, or its limit is reached"
         case BELAY_EFAILED: "a task of the group failed"
