@@ -16,7 +16,7 @@ extension Context {
     ///   no thread to be had. `body` will then never run.
     @discardableResult
     public func onDone(_ body: @escaping @Sendable () -> Void) throws(ContextError) -> Registration {
-        try Callback.register(body) { belay_after_func(handle, $0, $1) }
+        try Callback.register(body, on: self) { belay_after_func(handle, $0, $1) }
     }
 
     /// The same, but `body` runs on the thread that ends the context: inside the ``cancel()`` or the end of the scope,
@@ -30,6 +30,6 @@ extension Context {
     /// - Throws: As ``onDone(_:)``.
     @discardableResult
     public func onDoneInline(_ body: @escaping @Sendable () -> Void) throws(ContextError) -> Registration {
-        try Callback.register(body) { belay_on_done(handle, $0, $1) }
+        try Callback.register(body, on: self) { belay_on_done(handle, $0, $1) }
     }
 }

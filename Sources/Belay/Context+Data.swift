@@ -66,7 +66,7 @@ extension Context {
     @usableFromInline
     func makeData(in pool: belay_pool) -> (Context, UnsafeMutableRawPointer?) {
         var memory: UnsafeMutableRawPointer?
-        let context = Context(belay_with_data(handle, pool, &memory))
+        let context = Context(made: belay_with_data(handle, pool, &memory), under: self)
         return (context, memory)
     }
 }

@@ -66,8 +66,9 @@ extension Context {
 
     @usableFromInline
     static func makeMerged(_ parents: [Context]) -> Context {
-        let merged = Context(
-            parents.map(\.handle).withUnsafeBufferPointer { belay_merge($0.baseAddress, $0.count) })
+        let handle = parents.map(\.handle).withUnsafeBufferPointer { belay_merge($0.baseAddress, $0.count) }
+        guard handle.bits != 0 else { return unmade(under: parents) }
+        let merged = Context(handle)
         guard parents.contains(merged) else { return merged }
         // Where a single parent is left C answers with that one, which a cancel of ours must not end.
         defer { merged.close() }

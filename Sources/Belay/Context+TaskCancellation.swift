@@ -34,7 +34,7 @@ extension Context {
         let bell = DoneBell()
         let rope = bell.ring(atEndOf: self)
         if rope == nil {
-            let failure = ContextError.lastFailure()
+            let failure = ContextError.lastFailure(of: self)
             guard isDone else { throw failure }
             bell.ring()
         }

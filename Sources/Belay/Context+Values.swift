@@ -23,12 +23,12 @@ extension Context {
     @inlinable
     func makeValue<K: ContextKey>(_ key: K.Type, _ value: K.Value?) -> Context {
         let record = KeyRegistry.record(for: key)
-        guard let value else { return Context(belay_with_value(handle, record.address, nil, nil)) }
+        guard let value else { return Context(made: belay_with_value(handle, record.address, nil, nil), under: self) }
         let box = record.pool._withUnsafeGuaranteedRef { ValueBox<K.Value>.make(value, of: $0) }
         // From here on the box is the context's. If the call fails it lets go of it before it returns.
         return Context(
-            belay_with_value(handle, record.address, box.toOpaque()) { pointer in
+            made: belay_with_value(handle, record.address, box.toOpaque()) { pointer in
                 Unmanaged<AnyValueBox>.fromOpaque(pointer!)._withUnsafeGuaranteedRef { $0.letGo() }
-            })
+            }, under: self)
     }
 }

@@ -22,7 +22,7 @@ extension Context {
         if let error { return error }
         let bell = DoneBell()
         guard let rope = bell.ring(atEndOf: self) else {
-            let failure = ContextError.lastFailure()
+            let failure = ContextError.lastFailure(of: self)
             return error ?? failure
         }
         await bell.sleepOrTaskCancellation(isolation: #isolation)
@@ -48,10 +48,7 @@ extension Context {
     /// Sleeps until `alarm` ends, and closes it: a child whose deadline is the time to wake up. It ends by that, or
     /// with this context.
     nonisolated(nonsending) func sleep(until alarm: Context) async throws(ContextError) {
-        guard alarm.handle.bits != 0 else {
-            let failure = ContextError.lastFailure()
-            throw error ?? failure
-        }
+        if let why = alarm.whyUnmade { throw error ?? .unavailable(ContextCause(why)) }
         defer { alarm.close() }
         let reason = await alarm.done()
         try check()

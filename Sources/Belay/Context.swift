@@ -30,7 +30,9 @@ import CBelay
 /// ``handle`` is the `belay_ctx` of `belay.h`. Swift and C run the same core: pass it to C, or wrap one from C with
 /// ``init(_:)``.
 public struct Context: Sendable, BitwiseCopyable {
-    /// The C handle. Stays owned by whoever owned it: do not close it in C unless you own it there.
+    /// The C handle. Stays owned by whoever owned it: do not close it in C unless you own it there. That of a context
+    /// that could not be made is not `{0}` (it keeps the reason for ``error``); in C it reads as done with
+    /// `BELAY_EINVAL`, as that does.
     public let handle: belay_ctx
 
     /// Wraps a handle from C, without taking ownership. The handle `{0}` gives a context that reads as done.

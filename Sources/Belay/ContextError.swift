@@ -62,7 +62,8 @@ extension ContextError {
     init(_ status: belay_status, of handle: belay_ctx) {
         var cause = belay_cause()
         guard status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED, belay_cause_of(handle, &cause) else {
-            self = .unavailable(ContextCause(status))
+            let why = status == BELAY_EINVAL ? Context(handle).whyUnmade : nil
+            self = .unavailable(ContextCause(why ?? status))
             return
         }
         let why = ContextCause(cause)
@@ -75,6 +76,8 @@ extension ContextError {
         }
     }
 
-    /// Why the last C call on this thread failed.
-    static func lastFailure() -> ContextError { .unavailable(ContextCause(belay_last_status())) }
+    /// Why the last C call on this thread, with `context`, failed.
+    static func lastFailure(of context: Context) -> ContextError {
+        ContextError(belay_last_status(), of: context.handle)
+    }
 }

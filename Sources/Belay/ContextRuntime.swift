@@ -49,7 +49,7 @@ public final class ContextRuntime: Sendable {
         }
         if let starter = self.executor { options.executor = starter.asExecutor }
         handle = belay_runtime(options, name: name)
-        background = Context(belay_runtime_background(handle))
+        background = makeRoot(of: handle)
     }
 
     /// Ends the runtime, and waits until its last callback has returned, without blocking this thread. Contexts that

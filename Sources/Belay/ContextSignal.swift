@@ -103,6 +103,8 @@ extension Context {
     @usableFromInline
     func makeNotified(_ signals: [ContextSignal]) -> Context {
         let numbers = signals.map(\.rawValue)
-        return Context(numbers.withUnsafeBufferPointer { belay_notify_signals(handle, $0.baseAddress, $0.count) })
+        return Context(
+            made: numbers.withUnsafeBufferPointer { belay_notify_signals(handle, $0.baseAddress, $0.count) },
+            under: self)
     }
 }

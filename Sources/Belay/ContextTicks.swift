@@ -35,7 +35,7 @@ public struct ContextTicks: AsyncSequence, Sendable {
             let time = ContextTime(of: context)
             let next = time.nextInstant(after: last, every: period)
             do throws(ContextError) {
-                try await context.sleep(until: Context(belay_with_deadline(context.handle, next)))
+                try await context.sleep(until: context.makeDeadline(at: next))
             } catch {
                 return nil
             }

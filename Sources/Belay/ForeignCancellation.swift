@@ -106,6 +106,6 @@ extension OwnedContext {
     ///
     /// Where the source says ``ForeignListening/inner`` it cannot be cancelled by itself; what is derived from it can.
     public init(foreign source: some ForeignCancellation) {
-        self.init(adopting: ForeignBox(source).makeContext())
+        self.init(adopting: ForeignBox(source).makeContext().handle)
     }
 }

@@ -26,7 +26,7 @@ public struct LiteContext: ~Copyable, Sendable {
     /// clock.
     @inlinable
     public init(timeout: Duration? = nil, parent: Context = .current) {
-        handle = belay_lite(parent.handle, timeout?.belayNanoseconds ?? .max)
+        handle = Context(made: belay_lite(parent.handle, timeout?.belayNanoseconds ?? .max), under: parent).handle
     }
 
     /// True once the context has ended or its deadline has passed.

@@ -68,7 +68,7 @@ public struct OwnedContext: ~Copyable, Sendable {
     /// - Throws: ``ContextError/unavailable(_:)`` if it was closed, or never was.
     public init(retaining context: Context) throws(ContextError) {
         let status = belay_retain(context.handle)
-        guard status == BELAY_OK else { throw .unavailable(ContextCause(status)) }
+        guard status == BELAY_OK else { throw ContextError(status, of: context.handle) }
         self.context = context
     }
 
@@ -88,13 +88,14 @@ public struct OwnedContext: ~Copyable, Sendable {
     ///   old one, to be closed as ever.
     public mutating func reset() throws(ContextError) {
         let fresh = belay_reset(context.handle)
-        guard fresh.bits != 0 else { throw ContextError(belay_last_status(), of: context.handle) }
+        guard fresh.bits != 0 else { throw .lastFailure(of: context) }
         context = Context(fresh)
     }
 
-    /// Gives up ownership without closing, for C code that calls `belay_close`.
+    /// Gives up ownership without closing, for C code that calls `belay_close`. `{0}` for a context that could not be
+    /// made.
     public consuming func take() -> belay_ctx {
-        let handle = context.handle
+        let handle = context.whyUnmade == nil ? context.handle : belay_ctx()
         discard self
         return handle
     }

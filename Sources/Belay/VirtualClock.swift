@@ -62,7 +62,7 @@ public final class VirtualClock: Clock, Sendable {
         options.virtual_clock = true
         options.start = Self.start
         handle = belay_runtime(options, name: nil)
-        background = Context(belay_runtime_background(handle))
+        background = makeRoot(of: handle)
         executor = VirtualExecutor(driving: handle)
     }
 
@@ -121,7 +121,7 @@ public final class VirtualClock: Clock, Sendable {
     /// - Throws: `CancellationError` if the task is cancelled; ``ContextError`` if the clock has ended.
     public func sleep(until deadline: Instant, tolerance: Duration? = nil) async throws {
         do throws(ContextError) {
-            try await background.sleep(until: Context(belay_with_deadline(background.handle, deadline.nanoseconds)))
+            try await background.sleep(until: background.makeDeadline(at: deadline.nanoseconds))
         } catch {
             if case .taskCancelled = error { throw CancellationError() }
             throw error

@@ -20,7 +20,7 @@ final class Callback: Sendable {
 
     /// Registers with `belay_on_done` or `belay_after_func`.
     static func register(
-        _ body: @escaping @Sendable () -> Void,
+        _ body: @escaping @Sendable () -> Void, on context: Context,
         with register: (@convention(c) (UnsafeMutableRawPointer?) -> Void, UnsafeMutableRawPointer) -> belay_reg
     ) throws(ContextError) -> Registration {
         let callback = Callback(body)
@@ -28,7 +28,7 @@ final class Callback: Sendable {
         let handle = register({ Unmanaged<Callback>.fromOpaque($0!).takeRetainedValue().run() }, held.toOpaque())
         guard handle.bits != 0 else {
             held.release()
-            throw .lastFailure()
+            throw .lastFailure(of: context)
         }
         return Registration(handle: handle, callback: callback)
     }

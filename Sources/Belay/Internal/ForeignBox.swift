@@ -20,7 +20,7 @@ final class ForeignBox: Sendable {
     }
 
     /// The wrapper, owned by the caller.
-    func makeContext() -> belay_ctx {
+    func makeContext() -> Context {
         let operations: ForeignOperations =
             switch way {
             case .callback: inner == nil ? .callback : .callbackWithInner
@@ -29,7 +29,8 @@ final class ForeignBox: Sendable {
             case .inner: .inner
             }
         // If the call fails it drops the box before it returns.
-        return belay_custom(operations.pointer, Unmanaged.passRetained(self).toOpaque())
+        let wrapper = belay_custom(operations.pointer, Unmanaged.passRetained(self).toOpaque())
+        return Context(made: wrapper, under: inner ?? .background)
     }
 
     fileprivate var innerHandle: belay_ctx { inner?.handle ?? belay_ctx() }

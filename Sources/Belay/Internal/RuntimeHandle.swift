@@ -17,6 +17,11 @@ extension belay_runtime {
     }
 }
 
+/// The root of a runtime that was made just now on this thread; if it could not be, one that says why.
+func makeRoot(of runtime: belay_runtime) -> Context {
+    Context(made: runtime.bits == 0 ? belay_ctx() : belay_runtime_background(runtime), under: .background)
+}
+
 /// Frees a runtime, as a destructor does: waits as long as it takes, and if this is one of its callbacks leaves that to
 /// another thread.
 func endRuntime(_ handle: belay_runtime, keeping executor: ExecutorStarter? = nil) {

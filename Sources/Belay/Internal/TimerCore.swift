@@ -48,11 +48,11 @@ final class TimerCore: Sendable {
             context.handle, { _ = Unmanaged<TimerCore>.fromOpaque($0!).takeRetainedValue().stop() }, held.toOpaque())
         guard rope.bits != 0 else {
             held.release()
-            throw .lastFailure()
+            throw .lastFailure(of: context)
         }
         state.withLock { $0.rope = rope }
         guard arm(at: time.instant(after: delay), delay) else {
-            let failure = ContextError.lastFailure()
+            let failure = ContextError.lastFailure(of: context)
             stop()
             throw failure
         }

@@ -26,6 +26,7 @@ enum Kind {
     static let pool: UInt64 = 12
     /// A runtime.
     static let runtime: UInt64 = 13
+    // 15 is none, and stays so: Swift's contexts that could not be made have it (Sources/Belay/Internal/Derivation.swift).
 }
 
 /// 64 bits: generation (32), kind (4), index (28). The state word of a cell has generation and kind at the same place.
