@@ -26,8 +26,18 @@ public struct ContextCause: Sendable, Hashable {
 }
 
 extension ContextCause: CustomStringConvertible {
-    /// The message and the code, such as `client hung up (499)`.
-    public var description: String { message.isEmpty ? "(\(code))" : "\(message) (\(code))" }
+    /// The message and the code, such as `client hung up (499)`; the message alone where that has the number in it,
+    /// such as `signal 15 (SIGTERM)`.
+    public var description: String {
+        if message.isEmpty { return "(\(code))" }
+        return messageSaysCode ? message : "\(message) (\(code))"
+    }
+
+    /// Whether the number stands in the message by itself, and not as a part of another number or a word.
+    private var messageSaysCode: Bool {
+        let words = message.split { !($0.isLetter || $0.isNumber || "-._".contains($0)) }
+        return words.contains { $0 == String(code) }
+    }
 }
 
 extension ContextCause {

@@ -56,7 +56,7 @@ extension Context {
     /// ```swift
     /// await withSignals([.terminate, .interrupt]) { ctx in
     ///     await server.serve(until: ctx)
-    ///     log("\(ctx.cause!)")                 // signal 15 (SIGTERM) (15)
+    ///     log("\(ctx.cause!)")                 // signal 15 (SIGTERM)
     /// }
     /// ```
     ///

@@ -66,6 +66,17 @@ extension BelayTests {
             withTimeout(.zero) { #expect("\($0.error!)" == "deadline exceeded") }
         }
 
+        @Test func aNumberThatTheMessageSaysIsNotRepeated() {
+            let signal = ContextCause(code: 2, message: "signal 2 (SIGINT)")
+            #expect("\(signal)" == "signal 2 (SIGINT)")
+            #expect("\(ContextError.cancelled(signal))" == "cancelled: signal 2 (SIGINT)")
+            #expect("\(ContextCause(code: -5, message: "error -5: broken pipe"))" == "error -5: broken pipe")
+            #expect("\(ContextCause(code: 504, message: "504"))" == "504")
+            for other in ["signal 12 (SIGUSR2)", "shard2 is full", "2.5 seconds", "-2", "HTTP/1.2", "a-2"] {
+                #expect("\(ContextCause(code: 2, message: other))" == "\(other) (2)")
+            }
+        }
+
         @Test func errorAndCauseAgreeWhileAnotherThreadCloses() async {
             for _ in 0..<500 {
                 let owner = OwnedContext(parent: .background)
