@@ -50,6 +50,12 @@ extension ContextCause {
     /// The cause that stands for a status where nobody gave one.
     init(_ status: belay_status) {
         code = Int64(status.rawValue)
-        message = String(cString: belay_status_string(status))
+        message =
+            switch status {
+            // C's text names C's remedy.
+            case BELAY_ENOCANCEL:
+                "has no end of its own: use the context it was derived from, or one of withCancel or withTimeout under it"
+            default: String(cString: belay_status_string(status))
+            }
     }
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import Belay
 import CBelay
 import Testing
+
+@testable import Belay
+
+private enum Name: ContextKey { typealias Value = String }
 
 extension BelayTests {
     @Suite("errors and causes")
@@ -64,6 +67,17 @@ extension BelayTests {
             #expect("\(ContextError.unavailable(cause))" == "unavailable: client hung up (499)")
             #expect("\(ContextCause(code: 3, message: ""))" == "(3)")
             withTimeout(.zero) { #expect("\($0.error!)" == "deadline exceeded") }
+        }
+
+        @Test func noErrorNamesAFunctionOfC() {
+            for status: UInt32 in 0..<64 {
+                #expect(!ContextCause(belay_status(rawValue: status)).message.contains("belay_"))
+            }
+            Context.background.withValue(Name.self, "ada") { ctx in
+                let error = #expect(throws: ContextError.self) { try ctx.setTimeout(.seconds(1)) }
+                #expect(error?.cause.code == Int64(BELAY_ENOCANCEL.rawValue))
+                #expect(error?.cause.message.contains("withTimeout") == true)
+            }
         }
 
         @Test func aNumberThatTheMessageSaysIsNotRepeated() {
