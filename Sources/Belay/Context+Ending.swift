@@ -10,9 +10,11 @@ extension Context {
     ///
     /// Cancels contexts, not tasks: see ``withTaskCancellation(_:)`` for work that should see `Task.isCancelled`.
     ///
-    /// - Returns: False if this context ends only with its parent, or never, and so was not ended: a root, a value
-    ///   (`withValue`), a `withoutCancel` context. True
-    ///   otherwise.
+    /// > Note: On the context of a `withValue`, `withData` or `withoutCancel` scope, and on a root, this does nothing,
+    /// > and nothing but the result says so. Cancel the context around that scope, or take `withCancel` inside it. Look
+    /// > at the result where you did not make the context yourself.
+    ///
+    /// - Returns: False if this context ends only with its parent, or never, and so was not ended. True otherwise.
     @discardableResult
     public func cancel() -> Bool {
         belay_cancel(handle) != BELAY_ENOCANCEL

@@ -148,10 +148,13 @@ extension Context {
     /// Runs `body` with a child of this context that carries `value` for `key`, and is otherwise this context: the same
     /// end, deadline and cause.
     ///
-    /// The child is ``current`` while `body` runs. Its value hides the parent's for the same key. **The child cannot be
-    /// cancelled by itself**: ``cancel()`` on it answers false and does nothing, so cancel the context around it.
-    /// Closing it at the end of the scope ends nothing either: contexts derived from it and still open live on, and see
-    /// the value. The value is released when the last of those is closed, exactly once.
+    /// The child is ``current`` while `body` runs. Its value hides the parent's for the same key. Closing the child at
+    /// the end of the scope ends nothing: contexts derived from it and still open live on, and see the value. The value
+    /// is released when the last of those is closed, exactly once.
+    ///
+    /// > Note: The child cannot be cancelled by itself. `ctx.cancel()` in `body` does nothing, and only its result,
+    /// > which may be discarded, says so. Cancel the context around it, or take `withCancel` inside:
+    /// > `ctx.withValue(Key.self, value) { $0.withCancel { ctx in … ctx.cancel() … } }`.
     ///
     /// - Parameters:
     ///   - key: The type that is the key.
@@ -170,7 +173,8 @@ extension Context {
 
     /// Runs an `async` body with a child of this context that carries `value` for `key`, on the caller's actor.
     ///
-    /// As the synchronous form. There is nothing to cancel, so task cancellation does nothing to the child.
+    /// As the synchronous form: `ctx.cancel()` in `body` does nothing. Nor does task cancellation do anything to the
+    /// child.
     @inlinable
     public nonisolated(nonsending) func withValue<K: ContextKey, R: ~Copyable, E: Error>(
         _ key: K.Type,
