@@ -54,7 +54,7 @@ extension ContextCause {
             switch status {
             // C's text names C's remedy.
             case BELAY_ENOCANCEL:
-                "has no end of its own: use the context it was derived from, or one of withCancel or withTimeout under it"
+                "has no end of its own: use the context it was derived from, or withCancel or withTimeout under it"
             default: String(cString: belay_status_string(status))
             }
     }
