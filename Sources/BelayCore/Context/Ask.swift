@@ -7,7 +7,7 @@ extension Handle {
     @inline(__always) func status() -> belay_status {
         guard let found = find(Kind.scope) else { return statusOfOther() }
         if found.state.isDone { return found.state.verdict.status }
-        return found.state.has(State.pulls | State.timed | State.asks) ? found.status(of: self) : BELAY_OK
+        return found.state.has(State.pulls | State.timed | State.asks) ? found.scopeStatus(of: self) : BELAY_OK
     }
 
     /// The same for what is no scope, or was not found.
@@ -50,18 +50,67 @@ extension Found {
     /// The clock and the scopes above, of a scope without a verdict; other kinds of context.
     @inline(never) func status(of handle: Handle) -> belay_status {
         if handle.kind == Kind.lite { return liteStatus(handle) }
-        if handle.kind != Kind.scope { return scopesStatus(handle) }
-        return isLive(handle) ? BELAY_OK : handle.settledStatus()
+        return handle.kind == Kind.scope ? scopeStatus(of: handle) : scopesStatus(handle)
     }
 
-    @inline(never) fileprivate func isDone(_ handle: Handle) -> UInt32 {
+    // A scope without a verdict is looked at in up to three steps: whether its deadline is far off (`ByNow`), whether the
+    // scopes above are live (`Below`), and, where these do not tell, with everything that may have a say (`Settled`).
+
+    @inline(__always) fileprivate func scopeStatus(of handle: Handle) -> belay_status {
+        state.has(State.timed) ? statusByNow(handle) : statusBelow(handle)
+    }
+
+    @inline(__always) fileprivate func isScopeDone(_ handle: Handle) -> UInt32 {
+        state.has(State.timed) ? isDoneByNow(handle) : isDoneBelow(handle)
+    }
+
+    @inline(never) @_optimize(speed) private func statusByNow(_ handle: Handle) -> belay_status {
+        guard isBeforeDeadline else { return statusSettled(handle) }
+        if state.has(State.pulls) { return statusBelow(handle) }
+        return isStill(handle) ? BELAY_OK : statusSettled(handle)
+    }
+
+    @inline(never) @_optimize(speed) private func isDoneByNow(_ handle: Handle) -> UInt32 {
+        guard isBeforeDeadline else { return isDoneSettled(handle) }
+        if state.has(State.pulls) { return isDoneBelow(handle) }
+        return isStill(handle) ? 0 : isDoneSettled(handle)
+    }
+
+    @inline(never) @_optimize(speed) private func statusBelow(_ handle: Handle) -> belay_status {
+        isLiveBelow(handle) ? BELAY_OK : statusSettled(handle)
+    }
+
+    @inline(never) @_optimize(speed) private func isDoneBelow(_ handle: Handle) -> UInt32 {
+        isLiveBelow(handle) ? 0 : isDoneSettled(handle)
+    }
+
+    @inline(never) private func statusSettled(_ handle: Handle) -> belay_status {
+        isLive(handle) ? BELAY_OK : handle.settledStatus()
+    }
+
+    @inline(never) private func isDoneSettled(_ handle: Handle) -> UInt32 {
         !isLive(handle) && handle.settledStatus() != BELAY_OK ? 1 : 0
+    }
+
+    /// By the coarse clock alone, where no deadline was ever moved. False means nothing.
+    @inline(__always) private var isBeforeDeadline: Bool {
+        state.word & (State.asks | State.runtimeMask) == 0 && Globals.pointer.pointee.haveMoved.get() == 0
+            && Clock.isFarOff(BelayCore.node(node.pointee.clock.get()).pointee.deadline.get())
+    }
+
+    /// Whether only the scopes above have a say, and all are live. False means nothing.
+    @inline(__always) private func isLiveBelow(_ handle: Handle) -> Bool {
+        !state.has(State.asks) && Globals.pointer.pointee.haveMoved.get() == 0 && !node.lookAbove(forMoved: false)
+            && isStill(handle)
     }
 
     /// Whether a scope without a verdict has not ended in any way. False means nothing.
     @inline(__always) private func isLive(_ handle: Handle) -> Bool {
-        if node.mayHaveEnded(state) { return false }
-        // LoadLoad: what was read of other words was this context's if the handle still matches.
+        !node.mayHaveEnded(state) && isStill(handle)
+    }
+
+    /// LoadLoad: what was read of other words was this context's if the handle still matches.
+    @inline(__always) private func isStill(_ handle: Handle) -> Bool {
         atomicMemoryFence(ordering: .acquiring)
         return handle.matches(node.pointee.state.get())
     }
@@ -72,9 +121,7 @@ extension Found {
         let index = node.pointee.scope.get()
         let scope = index == 0 ? State(0) : BelayCore.node(index).state
         if index != 0 && BelayCore.node(index).mayBeDone(scope) { return handle.settledStatus() }
-        // LoadLoad: as above.
-        atomicMemoryFence(ordering: .acquiring)
-        return handle.matches(node.pointee.state.get()) ? scope.verdict.status : handle.absent()
+        return isStill(handle) ? scope.verdict.status : handle.absent()
     }
 }
 
@@ -86,7 +133,7 @@ public func contextIsDone(_ ctx: belay_ctx) -> UInt32 {
     // What `status` begins with, once more: written like this it calls nothing, so it needs no stack.
     guard let found = handle.find(Kind.scope) else { return handle.isDoneElsewhere() }
     if found.state.isSurelyLive { return 0 }
-    return found.state.isDone ? 1 : found.isDone(handle)
+    return found.state.isDone ? 1 : found.isScopeDone(handle)
 }
 
 @_cdecl("belay_err") @implementation @_optimize(speed)

@@ -55,15 +55,17 @@ extension UnsafeMutablePointer where Pointee == Node {
     }
 
     /// The same of the unattached scopes above alone.
-    func someScopeAboveHasEnded() -> Bool {
+    @inline(never) func someScopeAboveHasEnded() -> Bool { lookAbove(forMoved: true) }
+
+    /// The walk of `someScopeAboveHasEnded`. Once a deadline was moved, one of theirs may come before those known at our birth.
+    @inline(__always) func lookAbove(forMoved: Bool) -> Bool {
         var current = self
         for _ in 0...State.longestRun {
             current = node(current.pointee.scope.get())
-            let state = current.state
+            // Relaxed: the fence comes when the caller looks at the handle again.
+            let state = State(current.pointee.state.get())
             // Only its owner knows.
-            if state.isDone || state.has(State.asks) { return true }
-            // Its deadline may have come before ours since we were born.
-            if current.ownHasPassed(state) { return true }
+            if state.has(State.verdictMask | State.asks) || forMoved && current.ownHasPassed(state) { return true }
             if !state.has(State.pulls) { return false }
         }
         return true
