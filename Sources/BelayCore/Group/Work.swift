@@ -128,18 +128,21 @@ extension UnsafeMutablePointer where Pointee == Group {
         pointee.lock.lock()
         let isBusy = pointee.running.get() != 0
         if !isBusy { pointee.limit.set(limit) }
-        pointee.room.set(pointee.room.get() &+ 1)
-        pointee.lock.unlock()
-        belaycore_futex_wake(pointee.room.address, .max)
+        wakeStartersAndUnlock()
         return isBusy ? BELAY_EBUSY : BELAY_OK
     }
 
     /// The group was freed: whoever sleeps until there is room need not.
     func turnStartersAway() {
         pointee.lock.lock()
-        pointee.room.set(pointee.room.get() &+ 1)
+        wakeStartersAndUnlock()
+    }
+
+    private func wakeStartersAndUnlock() {
+        let hasStarters = pointee.starters.get() != 0
+        if hasStarters { pointee.room.set(pointee.room.get() &+ 1) }
         pointee.lock.unlock()
-        belaycore_futex_wake(pointee.room.address, .max)
+        if hasStarters { belaycore_futex_wake(pointee.room.address, .max) }
     }
 }
 
