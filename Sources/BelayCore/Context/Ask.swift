@@ -109,12 +109,6 @@ extension Found {
         !node.mayHaveEnded(state) && isStill(handle)
     }
 
-    /// LoadLoad: what was read of other words was this context's if the handle still matches.
-    @inline(__always) private func isStill(_ handle: Handle) -> Bool {
-        atomicMemoryFence(ordering: .acquiring)
-        return handle.matches(node.pointee.state.get())
-    }
-
     /// Values and detached contexts are what their scope is; one without a scope is live.
     @inline(never) private func scopesStatus(_ handle: Handle) -> belay_status {
         if handle.isImmortal { return BELAY_OK }

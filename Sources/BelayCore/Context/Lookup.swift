@@ -7,6 +7,13 @@ import Synchronization
 struct Found {
     let node: NodePointer
     let state: State
+
+    /// Whether it still is: then what was read of it meanwhile, and of what it keeps alive, was this context's.
+    @inline(__always) func isStill(_ handle: Handle) -> Bool {
+        // LoadLoad: had a cell been recycled under us, the generation would have moved on before.
+        atomicMemoryFence(ordering: .acquiring)
+        return handle.matches(node.pointee.state.get())
+    }
 }
 
 extension Handle {

@@ -44,7 +44,7 @@ struct ValueNode: ~Copyable {
     let clock: Atomic<UInt32>
     /// For stripes, and for those who wait for leaves below, which the close tells.
     let listen: Atomic<UInt32>
-    /// The key trie that finds this value and all above (records region); 0 where this is the only one.
+    /// The key trie that finds this value and all above, an entry (`KeyTrie`); 0 where this is the only one.
     let trie: Atomic<UInt32>
     let drop: Atomic<UInt64>
 }

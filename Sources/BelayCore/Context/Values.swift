@@ -9,8 +9,8 @@ import Synchronization
 /// just those on its own key's path (they go with it; the others belong to ancestors, which it keeps alive). A hit or a
 /// miss looks at one cell up to about a dozen keys and at two up to some hundred. The only value of a chain needs none.
 ///
-/// A slot is 0, or the index of a value node, or `deeper` and the index of a cell. The hash is one-to-one on 64 bits, so
-/// different keys part within sixteen levels.
+/// An entry is 0, or the index of a value node, or `deeper` and the index of a cell of sixteen. The hash is one-to-one on
+/// 64 bits, so different keys part within sixteen levels.
 enum KeyTrie {
     private static let deeper: UInt32 = 1 << 31
     private static let topShift: UInt64 = 60
@@ -25,36 +25,60 @@ enum KeyTrie {
 
     @inline(__always) private static func valueNode(_ index: UInt32) -> ValuePointer { node(index).asValue }
 
-    /// The value for `key` in the chain that ends at the value node `nearest` (0: none). Safe to call on a chain that is
-    /// being recycled: the answer then means nothing, and the caller finds out by looking at its handle again.
-    @inline(__always) static func find(_ key: UInt64, from nearest: UInt32) -> UInt64 {
-        findNode(key, from: nearest)?.pointee.value.get() ?? 0
-    }
-
-    /// The value node itself; nil for a miss.
-    @inline(__always) static func findNode(_ key: UInt64, from nearest: UInt32) -> ValuePointer? {
+    /// The value node for `key` in the chain that ends at the value node `nearest` (0: none); nil for a miss. Safe to call
+    /// on a chain that is being recycled: the answer then means nothing, and the caller finds out by looking at its handle
+    /// again.
+    @inline(never) static func find(_ key: UInt64, from nearest: UInt32) -> ValuePointer? {
         if nearest == 0 { return nil }
         let node = valueNode(nearest)
-        // The nearest is most often asked for, and the only one has no trie.
         if node.pointee.key.get() == key { return node }
-        var cell = node.pointee.trie.get()
+        let cells = Region.records.pointee.extent
+        guard var cell = cell(of: node.pointee.trie.get(), cells) else { return nil }
         let hash = hash(key)
         var shift = topShift
-        while cell != 0 && cell < Region.records.pointee.limit.load(ordering: .acquiring) {
-            let entry = slot(cell, hash, shift).pointee.get()
-            if entry & deeper == 0 {
-                if entry == 0 || entry >= Region.contexts.pointee.limit.get() { return nil }
-                let found = valueNode(entry)
-                return found.pointee.key.get() == key ? found : nil
-            }
-            cell = entry & ~deeper
+        while true {
+            let entry = entry(cell, hash >> shift, cells)
+            guard let below = self.cell(of: entry, cells) else { return leaf(entry, key) }
+            // Only where cells are being recycled.
             if shift == 0 { return nil }
+            cell = below
             shift &-= 4
         }
-        return nil
     }
 
-    /// The trie of a new value node, whose key is set, under the chain that ends at `above`: its root, or 0 if it needs
+    /// The value (0 for a miss), if it takes no more than two levels: without a loop, in registers that are free at any time.
+    /// Nil means nothing.
+    @inline(__always) static func findAtOnce(_ key: UInt64, from nearest: UInt32) -> UInt64? {
+        if nearest == 0 { return 0 }
+        let node = valueNode(nearest)
+        // The nearest is most often asked for, and the only one has no trie.
+        if node.pointee.key.get() == key { return node.pointee.value.get() }
+        let cells = Region.records.pointee.extent
+        guard let root = cell(of: node.pointee.trie.get(), cells) else { return 0 }
+        let hash = hash(key)
+        let top = entry(root, hash >> topShift, cells)
+        guard let below = cell(of: top, cells) else { return leaf(top, key)?.pointee.value.get() ?? 0 }
+        let second = entry(below, hash >> (topShift - 4), cells)
+        return cell(of: second, cells) == nil ? leaf(second, key)?.pointee.value.get() ?? 0 : nil
+    }
+
+    @inline(__always) private static func entry(_ cell: UInt32, _ hash: UInt64, _ cells: Region.Extent) -> UInt32 {
+        cells.cell(cell, as: Atomic<UInt32>.self)[Int(hash & 15)].get()
+    }
+
+    /// The cell that an entry leads to, if it leads to one: with the bit taken away all others are beyond the limit.
+    @inline(__always) private static func cell(of entry: UInt32, _ cells: Region.Extent) -> UInt32? {
+        let cell = entry &- deeper
+        return cell < cells.limit ? cell : nil
+    }
+
+    @inline(__always) private static func leaf(_ entry: UInt32, _ key: UInt64) -> ValuePointer? {
+        if entry == 0 || entry >= Region.contexts.pointee.limit.get() { return nil }
+        let node = valueNode(entry)
+        return node.pointee.key.get() == key ? node : nil
+    }
+
+    /// The trie of a new value node, whose key is set, under the chain that ends at `above`: an entry, 0 if it needs
     /// none. Nil when there is no memory.
     static func extend(_ above: UInt32, with leaf: UInt32) -> UInt32? {
         if above == 0 { return 0 }
@@ -67,7 +91,7 @@ enum KeyTrie {
         let root = thread.takeRecord()
         if root == 0 { return nil }
         if old != 0 {
-            copy(old, to: root)
+            copy(old & ~deeper, to: root)
         } else {
             slot(root, self.hash(parent.pointee.key.get()), topShift).pointee.set(above)
         }
@@ -78,13 +102,13 @@ enum KeyTrie {
             let entry = place.pointee.get()
             if entry == 0 || (entry & deeper == 0 && valueNode(entry).pointee.key.get() == key) {
                 place.pointee.set(leaf)
-                return root
+                return root | deeper
             }
             let next = thread.takeRecord()
             if next == 0 {
                 // What hangs here is not ours to free.
                 place.pointee.set(0)
-                free(root, key: key)
+                free(root | deeper, key: key)
                 return nil
             }
             shift &-= 4
@@ -100,14 +124,14 @@ enum KeyTrie {
     }
 
     /// Frees the cells of a value node: all that lie on the way of its own key.
-    static func free(_ root: UInt32, key: UInt64) {
-        var cell = root
+    static func free(_ trie: UInt32, key: UInt64) {
+        var entry = trie
         var shift = topShift
         let hash = hash(key)
-        while cell != 0 {
-            let entry = slot(cell, hash, shift).pointee.get()
+        while entry & deeper != 0 {
+            let cell = entry & ~deeper
+            entry = slot(cell, hash, shift).pointee.get()
             freeRecord(cell)
-            cell = entry & deeper != 0 ? entry & ~deeper : 0
             shift &-= 4
         }
     }
@@ -133,13 +157,24 @@ extension UnsafeMutablePointer where Pointee == ValueNode {
 
 @_cdecl("belay_value") @implementation @_optimize(speed)
 public func belay_value(_ ctx: belay_ctx, _ key: UnsafePointer<belay_key>?) -> UnsafeMutableRawPointer? {
-    guard let found = Handle(ctx).find(), let key else { return nil }
-    if Globals.pointer.pointee.haveForeignValues.get() != 0 {
-        return UnsafeMutableRawPointer(bitPattern: UInt(ForeignValues.find(UInt64(UInt(bitPattern: key)), Handle(ctx))))
+    // No key is one that no context has.
+    let key = UInt64(UInt(bitPattern: key))
+    let handle = Handle(ctx)
+    guard let found = handle.find() else { return nil }
+    guard Globals.pointer.pointee.haveForeignValues.get() == 0,
+        let value = KeyTrie.findAtOnce(key, from: found.node.pointee.values.get())
+    else { return found.value(key, handle) }
+    return found.isStill(handle) ? UnsafeMutableRawPointer(bitPattern: UInt(value)) : nil
+}
+
+extension Found {
+    /// Where a foreign parent may have to be asked, or there are more keys than one look tells apart.
+    @inline(never) fileprivate func value(_ key: UInt64, _ handle: Handle) -> UnsafeMutableRawPointer? {
+        if key == 0 { return nil }
+        if Globals.pointer.pointee.haveForeignValues.get() != 0 {
+            return UnsafeMutableRawPointer(bitPattern: UInt(ForeignValues.find(key, handle)))
+        }
+        let value = KeyTrie.find(key, from: node.pointee.values.get())?.pointee.value.get() ?? 0
+        return isStill(handle) ? UnsafeMutableRawPointer(bitPattern: UInt(value)) : nil
     }
-    let value = KeyTrie.find(UInt64(UInt(bitPattern: key)), from: found.node.pointee.values.get())
-    // LoadLoad: had the chain been recycled under us, the generation would have moved on before.
-    atomicMemoryFence(ordering: .acquiring)
-    guard Handle(ctx).matches(found.node.pointee.state.get()) else { return nil }
-    return UnsafeMutableRawPointer(bitPattern: UInt(value))
 }

@@ -230,8 +230,8 @@ enum ForeignValues {
         defer { pinned.unpin() }
         var nearest = pinned.pointee.values.get()
         while true {
-            if let found = KeyTrie.findNode(key, from: nearest) { return found.pointee.value.get() }
-            guard let source = KeyTrie.findNode(Foreign.key, from: nearest) else { return 0 }
+            if let found = KeyTrie.find(key, from: nearest) { return found.pointee.value.get() }
+            guard let source = KeyTrie.find(Foreign.key, from: nearest) else { return 0 }
             nearest = node(source.pointee.parent.get()).pointee.values.get()
             // Its owner knows nothing of our pools.
             if RequestData.isPoolKey(key) { continue }

@@ -57,6 +57,25 @@ struct Region: ~Copyable {
         UInt32(truncatingIfNeeded: (UInt(bitPattern: cell) &- base.get()) / UInt(Region.cellBytes))
     }
 
+    /// Base and limit, for who looks at several cells: read once.
+    struct Extent {
+        let base: UInt
+        let limit: UInt32
+
+        @inline(__always) func cell<T: ~Copyable>(_ index: UInt32, as type: T.Type) -> UnsafeMutablePointer<T> {
+            UnsafeMutableRawPointer(bitPattern: base &+ UInt(index) &* UInt(Region.cellBytes)).unsafelyUnwrapped
+                .assumingMemoryBound(to: T.self)
+        }
+    }
+
+    var extent: Extent {
+        @inline(__always) borrowing get {
+            // Acquire: an index below the limit has its base and its memory.
+            let limit = limit.load(ordering: .acquiring)
+            return Extent(base: base.get(), limit: limit)
+        }
+    }
+
     // MARK: chains
 
     /// A chain of free cells: one that was given back, or `length` fresh ones side by side (fewer when memory runs out);

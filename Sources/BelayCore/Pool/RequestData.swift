@@ -54,10 +54,10 @@ public func belay_data(_ ctx: belay_ctx, _ pool: belay_pool) -> UnsafeMutableRaw
     let handle = Handle(pool)
     let context = Handle(ctx)
     guard handle.kind == Kind.pool, let found = context.find() else { return noData(context, handle) }
-    let item = KeyTrie.find(RequestData.key(handle), from: found.node.pointee.values.get())
-    // LoadLoad: had the chain been recycled under us, the generation would have moved on before.
-    atomicMemoryFence(ordering: .acquiring)
-    guard item != 0, context.matches(found.node.pointee.state.get()) else { return noData(context, handle) }
+    let values = found.node.pointee.values.get()
+    let key = RequestData.key(handle)
+    let item = KeyTrie.findAtOnce(key, from: values) ?? KeyTrie.find(key, from: values)?.pointee.value.get() ?? 0
+    guard item != 0, found.isStill(context) else { return noData(context, handle) }
     return UnsafeMutableRawPointer(bitPattern: UInt(item))
 }
 
