@@ -37,6 +37,17 @@ static void run_malloc(bench *b) {
 
 static void run_locked_threads(bench *b) { bench_threads(b, run_locked); }
 
+/* What two threads gain where they have nothing in common at all, not even memory: a hundred additions in four chains. */
+LOOP(run_additions, {
+    uint64_t a = i, c = i, d = i, e = i;
+    for (int k = 0; k < 25; k++) {
+        a += i, c += i, d += i, e += i;
+        __asm__ volatile("" : "+r"(a), "+r"(c), "+r"(d), "+r"(e));
+    }
+})
+
+static void run_additions_threads(bench *b) { bench_threads(b, run_additions); }
+
 /* The least that cancelling may be: a flag of one's own, in memory of one's own. */
 LOOP(run_flag, {
     _Atomic int *flag = malloc(128);
@@ -80,6 +91,8 @@ BENCH_CASES(
     {"floor.load", run_load, 0, BENCH_ONE, NULL, NULL},
     {"floor.locked", run_locked, 0, BENCH_ONE, NULL, NULL},
     {"floor.locked.threads", run_locked_threads, 2, BENCH_EACH, NULL, NULL},
+    {"floor.additions", run_additions, 0, BENCH_ONE, NULL, NULL},
+    {"floor.additions.threads", run_additions_threads, 2, BENCH_EACH, NULL, NULL},
     {"floor.clock", run_clock, 0, BENCH_ONE, NULL, NULL},
     {"floor.clock.coarse", run_coarse, 0, BENCH_ONE, NULL, NULL},
     {"floor.malloc", run_malloc, 128, BENCH_ONE, NULL, NULL},
