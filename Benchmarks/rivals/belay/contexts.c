@@ -87,6 +87,12 @@ static void setup_nested(bench *b) {
     bench_keep(b, c);
 }
 
+/* Its parent stays as long as the process. */
+static void setup_value(bench *b) {
+    static const belay_key key = {"bench"};
+    bench_keep(b, belay_with_value(belay_with_cancel(belay_background()), &key, b, NULL));
+}
+
 static void setup_listened(bench *b) {
     bench_parent(b);
     (void)belay_after_func(bench_ctx(b), bench_nothing, NULL);
@@ -177,6 +183,7 @@ BENCH_CASES(
     {"ask.is_done.live", run_is_done, 0, BENCH_ONE, PARENT},
     {"ask.is_done.nested.2", run_is_done, 2, BENCH_ONE, setup_nested, bench_close},
     {"ask.is_done.nested.8", run_is_done, 8, BENCH_ONE, setup_nested, bench_close},
+    {"ask.is_done.value", run_is_done, 0, BENCH_ONE, setup_value, bench_close},
     {"ask.is_done.timeout", run_is_done, 0, BENCH_ONE, setup_timeout, bench_close},
     {"ask.is_done.listened", run_is_done, 0, BENCH_ONE, setup_listened, bench_close},
     {"ask.is_done.done", run_is_done, 0, BENCH_ONE, setup_ended, bench_close},

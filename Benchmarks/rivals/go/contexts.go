@@ -48,6 +48,12 @@ func setupNested(b *bench) {
 	}
 }
 
+func setupValue(b *bench) {
+	parent(b)
+	held := b.state.(held2)
+	b.state = held2{context.WithValue(held.ctx, key(0), b), held.cancel}
+}
+
 func setupListened(b *bench) {
 	parent(b)
 	context.AfterFunc(b.state.(held2).ctx, func() {})
@@ -370,6 +376,7 @@ func init() {
 		add(fmt.Sprintf("ask.is_done.nested.%d", depth), loop(runIsDone), depth, one, setupNested, release)
 		add(fmt.Sprintf("ask.err.nested.%d", depth), loop(runErr), depth, one, setupNested, release)
 	}
+	add("ask.is_done.value", loop(runIsDone), 0, one, setupValue, release)
 	add("ask.is_done.timeout", loop(runIsDone), 0, one, setupTimeout, release)
 	add("ask.is_done.listened", loop(runIsDone), 0, one, setupListened, release)
 	add("ask.is_done.done", loop(runIsDone), 0, one, setupEnded, release)

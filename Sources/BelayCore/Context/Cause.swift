@@ -100,3 +100,29 @@ extension UnsafeMutablePointer where Pointee == Node {
         return record != 0 ? CauseRecord.read(record) : belay_cause(verdict.status)
     }
 }
+
+@_cdecl("belay_cause_of") @implementation
+public func belay_cause_of(_ ctx: belay_ctx, _ cause: UnsafeMutablePointer<belay_cause>?) -> Bool {
+    guard let cause else { return false }
+    let handle = Handle(ctx)
+    let status = handle.status()
+    if status == BELAY_OK { return false }
+    cause.pointee = handle.causeIfOpen() ?? belay_cause(handle.diagnose())
+    cause.pointee.isSignal = false
+    return true
+}
+
+extension Handle {
+    /// The cause of a done context; nil if the handle is stale or none.
+    func causeIfOpen() -> belay_cause? {
+        guard let found = find() else { return nil }
+        let cause: belay_cause
+        if kind == Kind.lite {
+            cause = found.node.asLite.cause()
+        } else {
+            let scope = node(found.node.scopeIndex(kind: kind))
+            cause = scope.cause(scope.state)
+        }
+        return found.isStill(self) ? cause : nil
+    }
+}

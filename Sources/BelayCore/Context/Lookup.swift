@@ -8,6 +8,14 @@ struct Found {
     let node: NodePointer
     let state: State
 
+    @inline(__always) init(node: NodePointer, state: State) { (self.node, self.state) = (node, state) }
+
+    /// The node at an index, whatever it is.
+    @inline(__always) init(at index: UInt32) {
+        node = BelayCore.node(index)
+        state = node.state
+    }
+
     /// Whether it still is: then what was read of it meanwhile, and of what it keeps alive, was this context's.
     @inline(__always) func isStill(_ handle: Handle) -> Bool {
         // LoadLoad: had a cell been recycled under us, the generation would have moved on before.
