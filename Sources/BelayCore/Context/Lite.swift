@@ -143,7 +143,8 @@ extension Found {
         if isPast || !lite.above.isLive() { return settledLiteStatus(handle) }
         // LoadLoad: what was read was this context's if the handle still matches.
         atomicMemoryFence(ordering: .acquiring)
-        let now = State(node.pointee.state.get())
+        // Acquire: this look may be the one that finds a verdict; partner of the release in `swapIn`.
+        let now = node.state
         return handle.matches(now.word) ? now.verdict.status : handle.absent()
     }
 
