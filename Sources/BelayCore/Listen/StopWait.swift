@@ -30,7 +30,7 @@ enum Waiting {
     ) -> belay_status {
         if answer != BELAY_STOP_RUNNING { return answer }
         if Running.contains(task) { return BELAY_STOP_RUNNING }
-        if timeout <= 0 { return task.handle.bits == handle.bits ? BELAY_TIMEOUT : BELAY_STOP_GONE }
+        if timeout <= 0 { return look(task, handle) }
         if !begin(handle) { return BELAY_EDEADLK }
         let status = sleep(task, handle, until: Clock.after(timeout))
         end()
@@ -71,9 +71,15 @@ enum Waiting {
             guard task.pointee.state.change(state, state | Task.awaited) else { continue }
             belaycore_futex_wait(task.generationAddress, UInt32(truncatingIfNeeded: handle.generation), end)
             if end != Clock.never && Clock.now >= end {
-                return handle.matches(task.pointee.state.load(ordering: .acquiring)) ? BELAY_TIMEOUT : BELAY_STOP_GONE
+                return look(task, handle)
             }
         }
+    }
+
+    /// Whether the task is over, where there is no time left. Acquire: who hears that it is sees what the function wrote;
+    /// partner of the release in `free`.
+    private static func look(_ task: UnsafeMutablePointer<Task>, _ handle: Handle) -> belay_status {
+        handle.matches(task.pointee.state.load(ordering: .acquiring)) ? BELAY_TIMEOUT : BELAY_STOP_GONE
     }
 }
 

@@ -142,12 +142,6 @@ struct Task: ~Copyable {
 extension UnsafeMutablePointer where Pointee == Task {
     @inline(__always) var index: UInt32 { Region.tasks.pointee.index(of: self) }
 
-    var handle: Handle {
-        let state = pointee.state.get()
-        return Handle(
-            generation: state >> Handle.generationShift, kind: state >> Handle.kindShift & 15, index: index)
-    }
-
     /// The task is over: its handle is stale from now on, and whoever waits for it goes on.
     @inline(never) func free() { freeInPlace() }
 
