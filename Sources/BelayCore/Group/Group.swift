@@ -95,6 +95,8 @@ struct Group: ~Copyable {
         if index == 0 { return belay_group() }
         let group = at(index)
         let generation = max(group.pointee.state.get() >> Handle.generationShift, 1)
+        // StoreStore, as in `Task.make`: the cell may have been a task, at whose words a stop may be looking still.
+        atomicMemoryFence(ordering: .releasing)
         group.pointee.context.set(context.bits)
         group.pointee.limit.set(UInt32(bitPattern: limit))
         group.pointee.lock.reset()
