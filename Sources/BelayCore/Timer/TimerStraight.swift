@@ -108,7 +108,8 @@ private struct Pending {
         let word = handle.bits & ~Handle.indexMask | Task.pending
         // Acquire: record and shard were set before the timer became pending (release, where it is started).
         guard task.pointee.state.load(ordering: .acquiring) == word, task.pointee.link.get() == 0 else { return nil }
-        let number = UInt32(task.pointee.entry.shard.get())
+        // Acquire: LoadLoad, as in `TimerTask.shard`.
+        let number = UInt32(task.pointee.entry.shard.load(ordering: .acquiring))
         guard number < Shard.count else { return nil }
         let shard = Shard.at(number)
         guard shard.pointee.lock.tryLockInPlace() else { return nil }

@@ -66,8 +66,11 @@ enum TimerTask {
 
     /// The shard that a timer is in, or goes to. Set before the timer becomes pending (release), read after it was seen
     /// pending (acquire): a stop never comes with another shard's lock.
+    ///
+    /// Acquire, once more: LoadLoad. In a later life of the cell there may stand another number by now; whoever has read
+    /// that finds the timer gone when he looks again under the lock. Partner of the fences where cells are taken.
     @inline(__always) private static func shard(of task: UnsafeMutablePointer<Task>) -> UInt32 {
-        UInt32(task.pointee.entry.shard.get())
+        UInt32(task.pointee.entry.shard.load(ordering: .acquiring))
     }
 
     @inline(__always) private static func setShard(_ number: UInt32, of task: UnsafeMutablePointer<Task>) {
