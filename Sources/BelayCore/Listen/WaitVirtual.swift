@@ -138,7 +138,12 @@ private struct Wakers {
     }
 
     /// From here on a waker ends the next sleep.
-    func prepare() { word.pointee.store(0, ordering: .sequentiallyConsistent) }
+    func prepare() {
+        word.pointee.store(0, ordering: .sequentiallyConsistent)
+        // StoreLoad, before the looks, which are no more than acquire: a waker (`Wait.waker`) writes its 1 after what it
+        // tells of, so where this 0 has undone the 1, the looks see that.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
 
     func sleep(until end: Int64) { belaycore_futex_wait(word, 0, end) }
 
