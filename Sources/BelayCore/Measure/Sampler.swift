@@ -11,7 +11,7 @@ import Synchronization
 /// is on each birth counts down in the thread's record, and a sampled one takes its call stack.
 struct Sampler: ~Copyable {
     /// One in how many; 0 is off. Read by every derivation, without order: a thread that sees an old value for a while
-    /// samples at the old rate.
+    /// samples at the old rate. Whoever goes on to the tables reads it once more (`consider`).
     let every: Atomic<UInt32>
     /// Whether the environment was looked at.
     private let isConfigured: Atomic<UInt32>
@@ -39,7 +39,8 @@ struct Sampler: ~Copyable {
     /// False when there is no memory for the tables.
     static func set(every: UInt32) -> Bool {
         if every != 0 && !pointer.pointee.open() { return false }
-        pointer.pointee.every.set(every)
+        // Release: whoever sees that it is on finds both tables; partner of the acquire in `consider`.
+        pointer.pointee.every.store(every, ordering: .releasing)
         return true
     }
 
@@ -116,7 +117,8 @@ struct Sampler: ~Copyable {
         let parent =
             kind == Kind.lite ? Handle(bits: cell.asLite.pointee.parentHandle.get()).index : cell.pointee.parent.get()
         if parent >= Root.firstFree && node(parent).state.has(State.sampled) { Birth.noteChild(of: parent) }
-        let every = pointer.pointee.every.get()
+        // Acquire: partner of the release in `set`.
+        let every = pointer.pointee.every.load(ordering: .acquiring)
         guard every != 0, let thread = Thread.known, thread.pointee.isSampled(every) else { return rest }
         return Birth.take(cell, index: index, kind: kind, every: every) ? rest | State.sampled : rest
     }
