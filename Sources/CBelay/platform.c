@@ -99,7 +99,8 @@ void belaycore_item_overwritten(const char *pool, void *item, size_t offset, int
     abort();
 }
 
-void belaycore_barrier_by_page(void) {
+#if defined(__x86_64__) || defined(__i386__)
+void belaycore_barrier_without_membarrier(void) {
     int saved = errno;
     size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
     char *page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -110,6 +111,18 @@ void belaycore_barrier_by_page(void) {
     }
     errno = saved;
 }
+#else
+/* A store that stands before a load which was done can only be on its way out of its processor. That takes some hundred
+ * nanoseconds, and ends in any case: no proof, as a barrier would be, but a hundred times what it takes. */
+void belaycore_barrier_without_membarrier(void) {
+    int saved = errno;
+    struct timespec left = {0, 100000};
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our own */
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {}
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    errno = saved;
+}
+#endif
 
 /* SIGPIPE comes to the thread that writes, so it is kept off here and, if it came for us, taken away again. */
 ssize_t belaycore_write(int32_t fd, const void *bytes, size_t count) {

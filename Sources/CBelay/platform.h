@@ -163,8 +163,9 @@ static inline int belaycore_register_membarrier(void) {
 }
 static inline int belaycore_barrier_everywhere(void) { return belaycore_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED); }
 /* For the case that the system call is taken away after it was registered (a sandbox that starts late): to make a page
- * less accessible the kernel must interrupt every processor that runs a thread of the process. */
-BELAYCORE_HIDDEN void belaycore_barrier_by_page(void);
+ * less accessible the kernel must interrupt every processor that runs a thread of the process. On x86, that is: AArch64
+ * broadcasts it, and interrupts nobody. There this waits until what the quick side has stored is visible. */
+BELAYCORE_HIDDEN void belaycore_barrier_without_membarrier(void);
 
 /* Threads. `name` is a constant of at most 15 characters. The last two functions are the core's, called from here. */
 typedef void (*belaycore_entry)(void *argument);

@@ -21,7 +21,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
         if pointee.state.get() & Pool.fenced != 0 {
             atomicMemoryFence(ordering: .sequentiallyConsistent)
         } else if belaycore_barrier_everywhere() == 0 {
-            belaycore_barrier_by_page()
+            belaycore_barrier_without_membarrier()
         }
         let index = index
         Thread.forEach { thread in thread.poolMagazine(index)?.awaitOwner() }
