@@ -37,15 +37,12 @@ class Result:
 
     @staticmethod
     def of(case: Case, measured: dict) -> "Result":
-        """Adds to what was measured the quartiles, and those of the ratio to Belay in the same round."""
-        ours = measured.get(OURS, {}).get("samples")
-        for rival, one in measured.items():
-            samples = one.get("samples")
-            if not samples:
-                continue
-            one["quartiles"] = quartiles(samples)
-            if rival != OURS and ours and all(ours):
-                one["ratio"] = quartiles([theirs / mine for theirs, mine in zip(samples, ours)])
+        """Adds to what was measured the quartiles, of the numbers and of the ratios to Belay's beside them."""
+        for one in measured.values():
+            if one.get("samples"):
+                one["quartiles"] = quartiles(one["samples"])
+            if one.get("ratios"):
+                one["ratio"] = quartiles(one["ratios"])
         return Result(case, measured)
 
     def median(self, rival: str) -> float | None:
@@ -57,8 +54,8 @@ class Result:
 
 
 def begin(titles: dict, missing: dict, setting: str, rounds: int, target: float):
-    print(f"{rounds} rounds of {target / 1e6:.0f} ms each ({setting}), programs in turns. Less is better everywhere;")
-    print("in brackets the middle half of the rounds. N× is a rival's number by Belay's in the same round.")
+    print(f"{rounds} rounds of {target / 1e6:.0f} ms each ({setting}), in pairs. Less is better everywhere;")
+    print("in brackets the middle half of the rounds. N× is a rival's number by Belay's of the same pair.")
     for rival, title in titles.items():
         print(f"  {rival:<12} {title}")
     for rival, why in missing.items():

@@ -53,47 +53,78 @@ class Program:
         self.process.communicate()
 
 
-def measure_loops(case: Case, programs: dict, rounds: int, target: int) -> dict:
-    """Rounds in turns: one of each program, then the next round."""
-    running, samples, failed = {}, {}, {}
-    try:
-        for rival, path in programs.items():
-            try:
-                running[rival] = Program(path)
-                running[rival].ask(f"open {case.name} {target}")
-                samples[rival] = []
-            except Failed as problem:
-                failed[rival] = str(problem)
-        for _ in range(rounds):
-            for rival in samples:
-                if rival in failed:
-                    continue
+class Turns:
+    """What the programs of a case measured: each rival's number beside one of ours from the moment before or after."""
+
+    def __init__(self, programs: dict):
+        self.samples = {rival: [] for rival in programs}
+        self.ratios = {rival: [] for rival in programs}
+        self.failed = {}
+
+    def take(self, rivals: list[str], measure):
+        """One turn: all of `rivals`, or what is left of them."""
+        numbers = {}
+        for rival in rivals:
+            if rival not in self.failed:
                 try:
-                    samples[rival].append(running[rival].ask("run")["value"])
+                    numbers[rival] = measure(rival)
                 except Failed as problem:
-                    failed[rival] = str(problem)
+                    self.failed[rival] = str(problem)
+        for rival, number in numbers.items():
+            self.samples[rival].append(number)
+            if rival != report.OURS and numbers.get(report.OURS):
+                self.ratios[rival].append(number / numbers[report.OURS])
+
+    def results(self) -> dict:
+        return {
+            rival: {"failed": self.failed[rival]}
+            if rival in self.failed
+            else {"samples": samples, "ratios": self.ratios[rival]}
+            for rival, samples in self.samples.items()
+        }
+
+
+def measure_loops(case: Case, programs: dict, rounds: int, target: int) -> dict:
+    """Rounds of pairs: one of ours and one of a rival's, one of ours and one of the next; in the next round the other way
+    round. The machine has slow phases, of a tenth of a second and more: so they hit both of a pair."""
+    running, turns = {}, Turns(programs)
+
+    def start(rival: str):
+        running[rival] = Program(programs[rival])
+        running[rival].ask(f"open {case.name} {target}")
+
+    others = [rival for rival in programs if rival != report.OURS]
+    pairs = [[report.OURS, other] for other in others] if others and report.OURS in programs else [[each] for each in programs]
+    try:
+        for rival in programs:
+            try:
+                start(rival)
+            except Failed as problem:
+                turns.failed[rival] = str(problem)
+        for number in range(rounds):
+            for pair in pairs:
+                turns.take(pair[:: 1 if number % 2 == 0 else -1], lambda rival: running[rival].ask("run")["value"])
     finally:
         for program in running.values():
             program.end()
-    return {rival: {"failed": failed[rival]} if rival in failed else {"samples": samples[rival]} for rival in programs}
+    return turns.results()
 
 
 def measure_once(case: Case, programs: dict, rounds: int) -> dict:
-    """A process for each measurement, in turns too."""
-    results = {rival: {"samples": []} for rival in programs}
+    """A process for each measurement; all programs in turns, for these take long."""
+    turns = Turns(programs)
+
+    def measure(rival: str) -> float:
+        program = Program(programs[rival])
+        try:
+            program.ask(f"open {case.name} 0")
+            return program.ask("run")["value"]
+        finally:
+            program.end()
+
     for _ in range(rounds):
-        for rival, path in programs.items():
-            if "failed" in results[rival]:
-                continue
-            program = Program(path)
-            try:
-                program.ask(f"open {case.name} 0")
-                results[rival]["samples"].append(program.ask("run")["value"])
-            except Failed as problem:
-                results[rival] = {"failed": str(problem)}
-            finally:
-                program.end()
-    return results
+        turns.take(list(programs), measure)
+    return turns.results()
 
 
 def count(case: Case, path: pathlib.Path, heap: pathlib.Path) -> dict:
@@ -148,7 +179,7 @@ def parse() -> argparse.Namespace:
 
 def main():
     options = parse()
-    rounds, once_rounds, target = {"quick": (5, 2, 8e6), "usual": (9, 3, 25e6), "long": (21, 7, 80e6)}[options.setting]
+    rounds, once_rounds, target = {"quick": (5, 2, 8e6), "usual": (9, 3, 20e6), "long": (31, 7, 40e6)}[options.setting]
     titles = dict(text.split("=", 1) for text in options.title)
     missing = dict(text.split("=", 1) for text in options.missing)
     programs = {rival: options.programs / rival for rival in titles}

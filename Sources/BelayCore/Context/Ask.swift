@@ -43,6 +43,8 @@ extension Handle {
         return status
     }
 
+    @inline(never) func isSettledDone() -> UInt32 { settledStatus() != BELAY_OK ? 1 : 0 }
+
     /// The answer for a handle that was not found.
     @inline(never) func absent() -> belay_status {
         let isRoot = bits == Root.background.bits || bits == Root.todo.bits

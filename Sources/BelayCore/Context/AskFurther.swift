@@ -34,11 +34,13 @@ extension Found {
     }
 
     @inline(never) @_optimize(speed) private func statusBelow(_ handle: Handle) -> belay_status {
-        isLiveBelow && isStill(handle) ? BELAY_OK : statusSettled(handle)
+        if haveDeadlinesMoved { return statusSettled(handle) }
+        return isLiveBelow && isStill(handle) ? BELAY_OK : handle.settledStatus()
     }
 
     @inline(never) @_optimize(speed) private func isDoneBelow(_ handle: Handle) -> UInt32 {
-        isLiveBelow && isStill(handle) ? 0 : isDoneSettled(handle)
+        if haveDeadlinesMoved { return isDoneSettled(handle) }
+        return isLiveBelow && isStill(handle) ? 0 : handle.isSettledDone()
     }
 
     @inline(never) private func statusSettled(_ handle: Handle) -> belay_status {
@@ -46,19 +48,20 @@ extension Found {
     }
 
     @inline(never) private func isDoneSettled(_ handle: Handle) -> UInt32 {
-        !isLive(handle) && handle.settledStatus() != BELAY_OK ? 1 : 0
+        isLive(handle) ? 0 : handle.isSettledDone()
     }
 
     /// By the coarse clock alone, where no deadline was ever moved. False means nothing.
     @inline(__always) private var isBeforeDeadline: Bool {
-        state.word & (State.asks | State.runtimeMask) == 0 && Globals.pointer.pointee.haveMoved.get() == 0
+        state.word & (State.asks | State.runtimeMask) == 0 && !haveDeadlinesMoved
             && Clock.isFarOff(BelayCore.node(node.pointee.clock.get()).pointee.deadline.get())
     }
 
-    /// Whether only the scopes above have a say, and all are live. False means nothing.
-    @inline(__always) private var isLiveBelow: Bool {
-        !state.has(State.asks) && Globals.pointer.pointee.haveMoved.get() == 0 && !node.lookAbove(forMoved: false)
-    }
+    /// Whether only the scopes above have a say, and all are live, where no deadline was ever moved. If not, there is
+    /// something to settle.
+    @inline(__always) private var isLiveBelow: Bool { !state.has(State.asks) && !node.lookAbove(forMoved: false) }
+
+    @inline(__always) private var haveDeadlinesMoved: Bool { Globals.pointer.pointee.haveMoved.get() != 0 }
 
     /// Whether a scope without a verdict has not ended in any way. False means nothing.
     @inline(__always) private func isLive(_ handle: Handle) -> Bool {
@@ -74,7 +77,7 @@ extension Found {
         if index != 0 {
             let scope = Found(at: index)
             if scope.state.has(State.verdictMask | State.timed | State.asks) { return false }
-            if scope.state.has(State.pulls) && !scope.isLiveBelow { return false }
+            if scope.state.has(State.pulls) && (haveDeadlinesMoved || !scope.isLiveBelow) { return false }
         }
         return isStill(handle)
     }
