@@ -7,10 +7,11 @@
 
 #include "check.h"
 
-static atomic_long steps, more;
+// Not each test uses all of these, nor each processor.
+__attribute__((unused)) static atomic_long steps, more;
 // The first step that counts: any, a locked compare-and-swap (what takes a lock), or a system call.
 enum first_step { ANY, LOCK, SYSTEM_CALL };
-static atomic_int first_step;
+__attribute__((unused)) static atomic_int first_step;
 
 #if defined(__x86_64__)
 #include <ucontext.h>
