@@ -88,17 +88,14 @@ def measure_loops(case: Case, programs: dict, rounds: int, target: int) -> dict:
     """Rounds of pairs: one of ours and one of a rival's, one of ours and one of the next; in the next round the other way
     round. The machine has slow phases, of a tenth of a second and more: so they hit both of a pair."""
     running, turns = {}, Turns(programs)
-
-    def start(rival: str):
-        running[rival] = Program(programs[rival])
-        running[rival].ask(f"open {case.name} {target}")
-
-    others = [rival for rival in programs if rival != report.OURS]
-    pairs = [[report.OURS, other] for other in others] if others and report.OURS in programs else [[each] for each in programs]
+    pairs = [[report.OURS, rival] for rival in programs if rival != report.OURS]
+    if not pairs or report.OURS not in programs:
+        pairs = [[rival] for rival in programs]  # nobody to be compared with
     try:
-        for rival in programs:
+        for rival, path in programs.items():
             try:
-                start(rival)
+                running[rival] = Program(path)
+                running[rival].ask(f"open {case.name} {target}")
             except Failed as problem:
                 turns.failed[rival] = str(problem)
         for number in range(rounds):

@@ -11,7 +11,7 @@ extension Found {
     }
 
     // A scope without a verdict is looked at in up to three steps: whether its deadline is far off (`ByNow`), whether the
-    // scopes above are live (`Below`), and, where these do not tell, with everything that may have a say (`Settled`).
+    // scopes above are live (`Below`), and, where these do not tell, with all that may have a say (`ByAll`).
 
     @inline(__always) func scopeStatus(of handle: Handle) -> belay_status {
         state.has(State.timed) ? statusByNow(handle) : statusBelow(handle)
@@ -22,32 +22,32 @@ extension Found {
     }
 
     @inline(never) @_optimize(speed) private func statusByNow(_ handle: Handle) -> belay_status {
-        guard isBeforeDeadline else { return statusSettled(handle) }
+        guard isBeforeDeadline else { return statusByAll(handle) }
         if state.has(State.pulls) { return statusBelow(handle) }
-        return isStill(handle) ? BELAY_OK : statusSettled(handle)
+        return isStill(handle) ? BELAY_OK : statusByAll(handle)
     }
 
     @inline(never) @_optimize(speed) private func isDoneByNow(_ handle: Handle) -> UInt32 {
-        guard isBeforeDeadline else { return isDoneSettled(handle) }
+        guard isBeforeDeadline else { return isDoneByAll(handle) }
         if state.has(State.pulls) { return isDoneBelow(handle) }
-        return isStill(handle) ? 0 : isDoneSettled(handle)
+        return isStill(handle) ? 0 : isDoneByAll(handle)
     }
 
     @inline(never) @_optimize(speed) private func statusBelow(_ handle: Handle) -> belay_status {
-        if haveDeadlinesMoved { return statusSettled(handle) }
+        if haveDeadlinesMoved { return statusByAll(handle) }
         return isLiveBelow && isStill(handle) ? BELAY_OK : handle.settledStatus()
     }
 
     @inline(never) @_optimize(speed) private func isDoneBelow(_ handle: Handle) -> UInt32 {
-        if haveDeadlinesMoved { return isDoneSettled(handle) }
+        if haveDeadlinesMoved { return isDoneByAll(handle) }
         return isLiveBelow && isStill(handle) ? 0 : handle.isSettledDone()
     }
 
-    @inline(never) private func statusSettled(_ handle: Handle) -> belay_status {
+    @inline(never) private func statusByAll(_ handle: Handle) -> belay_status {
         isLive(handle) ? BELAY_OK : handle.settledStatus()
     }
 
-    @inline(never) private func isDoneSettled(_ handle: Handle) -> UInt32 {
+    @inline(never) private func isDoneByAll(_ handle: Handle) -> UInt32 {
         isLive(handle) ? 0 : handle.isSettledDone()
     }
 
@@ -87,10 +87,10 @@ extension Found {
     @inline(never) @_optimize(speed) func scopesStatus(_ handle: Handle) -> belay_status {
         let index = node.pointee.scope.get()
         if index == 0 || Found(at: index).isLiveByNow, isStill(handle) { return BELAY_OK }
-        return settledScopesStatus(handle)
+        return scopesStatusByAll(handle)
     }
 
-    @inline(never) private func settledScopesStatus(_ handle: Handle) -> belay_status {
+    @inline(never) private func scopesStatusByAll(_ handle: Handle) -> belay_status {
         if handle.isImmortal { return BELAY_OK }
         let index = node.pointee.scope.get()
         let scope = index == 0 ? State(0) : BelayCore.node(index).state
