@@ -531,6 +531,27 @@ static void owners_and_thieves_keep_apart(void) {
 
 // --- Data on contexts ------------------------------------------------------------------------------------------------
 
+// Among so many keys that some take three levels of the trie and more.
+static void data_is_seen_among_many_values(void) {
+    enum { KEYS = 400 };
+    static belay_key keys[KEYS];
+    struct counts counts = {0};
+    belay_pool pools[8];
+    void *data[8];
+    belay_ctx chain[KEYS + 8], top = belay_background();
+    for (int i = 0; i < 8; i++) {
+        pools[i] = new_pool(&counts, 0, 0);
+        top = chain[i] = belay_with_data(top, pools[i], &data[i]);
+    }
+    for (int i = 0; i < KEYS; i++) {
+        top = chain[8 + i] = belay_with_value(top, &keys[i], &keys[i], NULL);
+        for (int k = 0; k < 8; k++) CHECK(data[k] != NULL && belay_data(top, pools[k]) == data[k]);
+    }
+    for (int i = KEYS + 8; i-- > 0;) check_close(chain[i]);
+    for (int i = 0; i < 8; i++) free_pool(pools[i]);
+    all_dropped(&counts);
+}
+
 static void data_is_seen_below(void) {
     static const belay_key key = {"key"};
     struct counts counts = {0};
@@ -1037,6 +1058,7 @@ int main(int argc, char **argv) {
         TEST(the_cap_is_exact),
         TEST(nobody_is_refused_a_free_item),
         TEST(owners_and_thieves_keep_apart),
+        TEST(data_is_seen_among_many_values),
         TEST(data_is_seen_below),
         TEST(data_goes_back_with_the_last_that_sees_it),
         TEST(nothing_of_one_request_is_seen_by_the_next),
