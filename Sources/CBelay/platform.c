@@ -9,6 +9,10 @@
 #if __has_include(<valgrind/memcheck.h>)
 #include <valgrind/memcheck.h>
 #endif
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#define BELAYCORE_IS_SINGLE_THREADED __libc_single_threaded
+#endif
 #endif
 
 _Alignas(128) unsigned char belaycore_region_storage[BELAYCORE_REGIONS][BELAYCORE_REGION_BYTES];
@@ -97,6 +101,14 @@ void belaycore_item_overwritten(const char *pool, void *item, size_t offset, int
     ssize_t done = write(STDERR_FILENO, text, length < (int)sizeof text ? (size_t)length : sizeof text - 1);
     (void)done;
     abort();
+}
+
+int belaycore_is_single_threaded(void) {
+#ifdef BELAYCORE_IS_SINGLE_THREADED
+    return BELAYCORE_IS_SINGLE_THREADED;
+#else
+    return 0;
+#endif
 }
 
 #if defined(__x86_64__) || defined(__i386__)

@@ -98,6 +98,12 @@ static inline void belaycore_futex_wake(void *word, int32_t count) {
     errno = saved;
 }
 static inline void belaycore_yield(void) { sched_yield(); }
+static inline void belaycore_nap(void) {
+    int saved = errno;
+    struct timespec time = {0, 20000};
+    nanosleep(&time, NULL);
+    errno = saved;
+}
 /* The line is about to be read and written. Any address will do. */
 static inline void belaycore_prefetch(const void *address) { __builtin_prefetch(address, 1); }
 static inline void belaycore_pause(void) {
@@ -147,9 +153,8 @@ BELAYCORE_HIDDEN void belaycore_unpoison(void *p, size_t bytes);
 /* Says that somebody wrote to an item of a pool that he had given back, and aborts. */
 _Noreturn BELAYCORE_HIDDEN void belaycore_item_overwritten(const char *pool, void *item, size_t offset, int found);
 
-/* The two halves of a Dekker handshake of which one side is to cost nothing. The quick side only keeps the compiler
- * from moving its load before its store. The slow side makes every running thread of the process execute a full barrier:
- * membarrier(2), for which the process registers once. False if the kernel has none, or will not let us. */
+/* The two halves of a Dekker handshake of which one side is to cost nothing: see Barrier.swift. Those that ask the system
+ * are false if the kernel has no such barrier, or will not let us. */
 static inline void belaycore_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 static inline int belaycore_membarrier(int command) {
     int saved = errno;
@@ -162,6 +167,8 @@ static inline int belaycore_register_membarrier(void) {
            belaycore_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 }
 static inline int belaycore_barrier_everywhere(void) { return belaycore_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED); }
+/* Whether the process surely has one thread: what concerns all threads is then done at once. */
+BELAYCORE_HIDDEN int belaycore_is_single_threaded(void);
 /* For the case that the system call is taken away after it was registered (a sandbox that starts late): to make a page
  * less accessible the kernel must interrupt every processor that runs a thread of the process. On x86, that is: AArch64
  * broadcasts it, and interrupts nobody. There this waits until what the quick side has stored is visible. */

@@ -70,24 +70,6 @@ extension LiveCountTests {
             }
         }
 
-        /// A node that closes as it gets stripes has no use for them, though somebody may have taken a seat there. The seat
-        /// must not hold once another node has the unit: what is counted by it would be counted on that.
-        @Test func theSeatOfANodeThatWasClosingHoldsNothing() {
-            expectNoLeak {
-                guard let thread = Thread.current else { return expect(false) }
-                let ctx = belay_with_cancel(belay_background()), handle = Handle(ctx), closing = node(handle.index)
-                expect(closing.acquire(generation: handle.generation))
-                expect(belay_close(ctx) == BELAY_OK)
-                closing.addStripes(generation: handle.generation)
-                closing.takeSeat(handle, thread)
-                closing.release()
-                let (other, _) = striped()  // with the same unit, as a rule
-                expect(!thread.pointee.seat.acquire(handle))
-                expect(!thread.pointee.seat.release(handle.index))
-                expect(belay_close(other) == BELAY_OK)
-            }
-        }
-
         /// A stale handle may lead to a unit that serves another node by now: nothing may stay counted there.
         @Test func staleHandlesCountNothing() {
             expectNoLeak {

@@ -310,11 +310,57 @@ static void derive_and_renew(void) {
     printf("    %ld parents, %ld in the cell of the one before; %ld threads held\n", all, same, held);
 }
 
+// Threads that have come to one parent so often that each counts there by itself, without a locked instruction, until the
+// parent is closed, whatever they are at. A count that the close missed would keep the parent for ever.
+enum { SITTERS = 2 };
+static struct sitter {
+    struct check_thread thread;
+    _Atomic uint64_t parent; // where it sits
+} sitters[SITTERS];
+static void sit_and_derive(void *argument) {
+    struct sitter *sitter = argument;
+    uint64_t random = (uint64_t)(sitter - sitters) + 51;
+    enum { TURNS = 3000, CHILDREN = 4 }; // more turns than it takes
+    while (!atomic_load(&over)) {
+        belay_ctx parent = {atomic_load(&places[0])}, children[CHILDREN] = {{0}}, *child;
+        long turn = 0;
+        do {
+            if (turn++ == TURNS) atomic_store(&sitter->parent, parent.bits);
+            child = &children[check_random(&random) % CHILDREN];
+            if (!belay_is_none(*child)) check_close(*child);
+            *child = belay_with_cancel(parent);
+        } while (!belay_is_none(*child));
+        for (int i = 0; i < CHILDREN; i++)
+            if (!belay_is_none(children[i])) check_close(children[i]);
+    }
+}
+static void close_under_sitters(void) {
+    uint64_t random = 52;
+    long held = 0, all = 0;
+    atomic_store(&over, false);
+    atomic_store(&places[0], belay_with_cancel(belay_background()).bits);
+    for (int i = 0; i < SITTERS; i++) check_start(&sitters[i].thread, sit_and_derive, &sitters[i]);
+    for (belay_instant end = belay_now() + BELAY_MS(check_scaled(700)); belay_now() < end; all++) {
+        belay_ctx old = {atomic_load(&places[0])}, next = belay_with_cancel(belay_background());
+        for (int i = 0; i < SITTERS; i++)
+            while (atomic_load(&sitters[i].parent) != old.bits && belay_now() < end) check_sleep(BELAY_US(20));
+        if (all % 2 && check_hold(&sitters[check_random(&random) % SITTERS].thread)) held++;
+        check_close(old);
+        check_free();
+        atomic_store(&places[0], next.bits);
+    }
+    atomic_store(&over, true);
+    check_close((belay_ctx){atomic_exchange(&places[0], 0)});
+    for (int i = 0; i < SITTERS; i++) check_join(&sitters[i].thread);
+    printf("    %ld parents; %ld threads held\n", all, held);
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(retain_and_close), TEST(derive_and_close), TEST(listen_and_close), TEST(listen_as_it_closes),
         TEST(leave_and_close),  TEST(cancel_and_close), TEST(wait_and_close),   TEST(ask_and_close),
         TEST(close_and_close),  TEST(ended_and_never_live), TEST(derive_and_renew),
+        TEST(close_under_sitters),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -238,6 +238,7 @@ static void the_earlier_deadline_counts(void) {
         belay_duration left = belay_remaining(below);
         CHECK(left > 0 && left <= BELAY_SEC(3600));
         CHECK_IS(belay_cancel(child), BELAY_OK);
+        CHECK_IS(belay_remaining(below), 0); // asked before anything else has noticed
         CHECK(belay_deadline(below, &seen) && seen == cases[i].expected); // readable after the end
         check_done(below, BELAY_CANCELED);
         check_close(below);

@@ -122,6 +122,25 @@ static void the_end_arrives(void) {
             }
 }
 
+// The value is the first to be asked.
+static void a_value_below_asks_too(void) {
+    static const belay_key key = {"key"};
+    for (int path = 0; path < PATHS; path++)
+        for (int ask_err = 0; ask_err < 2; ask_err++) {
+            struct source *source = source_new();
+            belay_ctx wrapper = belay_custom(paths[path], source), below = belay_with_value(wrapper, &key, source, NULL);
+            check_live(below);
+            source_end(source, BELAY_CANCELED);
+            if (path == 1) EVENTUALLY(ask_err ? belay_err(below) != BELAY_OK : belay_is_done(below));
+            if (ask_err) CHECK_IS(belay_err(below), BELAY_CANCELED);
+            else CHECK(belay_is_done(below));
+            check_done(below, BELAY_CANCELED);
+            check_close(below);
+            check_close(wrapper);
+            source_free(source);
+        }
+}
+
 static void end_source(void *source) { source_end(source, BELAY_CANCELED); }
 
 static void waits_end(void) {
@@ -519,7 +538,7 @@ static void contention(void) {
 
 int main(void) {
     const struct check_test tests[] = {
-        TEST(the_end_arrives), TEST(waits_end), TEST(ended_before), TEST(it_can_end_by_itself), TEST(deadlines),
+        TEST(the_end_arrives), TEST(a_value_below_asks_too), TEST(waits_end), TEST(ended_before), TEST(it_can_end_by_itself), TEST(deadlines),
         TEST(an_inner_context_is_the_fast_path), TEST(an_inner_context_with_more), TEST(values_come_from_the_source),
         TEST(data_above_is_found),
         TEST(one_registration_for_all), TEST(bad_ones), TEST(in_the_hosts_loop),

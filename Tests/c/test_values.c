@@ -76,6 +76,27 @@ static void a_value_context_is_its_parent_otherwise(void) {
     check_close(parent);
 }
 
+// Nobody listens, and the value is the first to be asked.
+static void a_value_sees_its_scopes_deadline_pass(void) {
+    for (int variant = 0; variant < 8; variant++) {
+        bool is_below = variant & 1, is_moved = variant & 2, ask_err = variant & 4;
+        belay_ctx top = is_moved ? belay_with_cancel(belay_background()) : belay_with_timeout(belay_background(), BELAY_MS(20));
+        belay_ctx scope = is_below ? belay_with_cancel(top) : top, value = belay_with_value(scope, &key_a, &top, NULL);
+        if (is_moved) CHECK_IS(belay_set_deadline(top, belay_now() + BELAY_MS(20)), BELAY_OK);
+        belay_instant end = 0;
+        CHECK(belay_deadline(value, &end));
+        belay_status before = belay_err(value);
+        CHECK(before == BELAY_OK || belay_now() >= end);
+        check_sleep(end - belay_now() + BELAY_MS(1));
+        if (ask_err) CHECK_IS(belay_err(value), BELAY_DEADLINE_EXCEEDED);
+        else CHECK(belay_is_done(value));
+        check_done(value, BELAY_DEADLINE_EXCEEDED);
+        check_close(value);
+        if (is_below) check_close(scope);
+        check_close(top);
+    }
+}
+
 static void a_retained_value_needs_as_many_closes(void) {
     atomic_int drops = 0;
     belay_ctx ctx = belay_with_value(belay_background(), &key_a, &drops, check_count);
@@ -210,6 +231,7 @@ int main(void) {
         TEST(the_nearest_value_counts),
         TEST(values_are_found_at_any_depth),
         TEST(a_value_context_is_its_parent_otherwise),
+        TEST(a_value_sees_its_scopes_deadline_pass),
         TEST(a_retained_value_needs_as_many_closes),
         TEST(drops_run_with_the_last_that_sees_the_value),
         TEST(hidden_values_are_dropped_too),

@@ -50,6 +50,25 @@ static void time_stands_still(void) {
     unmake(runtime);
 }
 
+// What this machine's clock says is no measure: a deadline that has passed there may lie a year ahead of it.
+static void the_future_can_be_past(void) {
+    for (int variant = 0; variant < 6; variant++) {
+        belay_runtime runtime = make();
+        pass(runtime, belay_now() + BELAY_SEC(365L * 24 * 3600));
+        belay_ctx root = belay_runtime_background(runtime), ctx = belay_with_timeout(root, BELAY_SEC(1));
+        belay_ctx child = belay_with_cancel(ctx), lite = belay_lite(child, BELAY_FOREVER);
+        check_live(lite);
+        pass(runtime, BELAY_SEC(1));
+        belay_ctx first = variant % 3 == 0 ? lite : variant % 3 == 1 ? child : ctx;
+        if (variant < 3) CHECK_IS(belay_err(first), BELAY_DEADLINE_EXCEEDED);
+        else CHECK(belay_is_done(first));
+        check_close(lite);
+        check_close(child);
+        check_close(ctx);
+        unmake(runtime);
+    }
+}
+
 static void contexts_know_their_runtime(void) {
     belay_runtime runtime = make(), other = make();
     belay_ctx root = belay_runtime_background(runtime), ctx = belay_with_timeout(root, BELAY_SEC(1));
@@ -312,7 +331,7 @@ int main(void) {
     belay_ctx first = belay_with_cancel(belay_background());
     check_close(first);
     const struct check_test tests[] = {
-        TEST(time_stands_still), TEST(contexts_know_their_runtime), TEST(deadlines_move),
+        TEST(time_stands_still), TEST(the_future_can_be_past), TEST(contexts_know_their_runtime), TEST(deadlines_move),
         TEST(waits_are_in_virtual_time), TEST(cancels_end_waits), TEST(no_wait_inside_a_poll),
         TEST(waits_end_with_their_clock), TEST(random_scripts), TEST(thousands_of_timers),
     };

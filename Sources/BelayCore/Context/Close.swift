@@ -199,7 +199,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         // There were stripes before the close was decided, or there are none.
         if pointee.references.get() & References.striped != 0 {
             pointee.references.wrappingAdd(one, ordering: .acquiringAndReleasing)
-            return collapseStripes()
+            return collapseStripes(generation: generation)
         }
         // The next generation, and the owner's reference.
         let word = pointee.references.wrappingAdd(one &- 1, ordering: .acquiringAndReleasing).newValue

@@ -92,7 +92,10 @@ struct Limit {
 private func deriveWhereThreadsMeet(
     _ handle: Handle, _ parent: NodePointer, _ thread: UnsafeMutablePointer<Thread>, _ limit: Limit, deadline: Int64
 ) -> belay_ctx {
-    guard thread.pointee.seat.acquire(handle) || parent.acquireSlowly(handle, thread) else {
+    guard
+        thread.pointee.seat.acquire(parent, handle.index, generation: handle.generation)
+            || parent.acquireSlowly(generation: handle.generation)
+    else {
         return deriveScope(belay_ctx(bits: handle.bits), limit)
     }
     let above = parent.state
@@ -118,7 +121,7 @@ private func deriveUnderOther(_ parent: belay_ctx, _ limit: Limit, deadline: Int
     let handle = Handle(parent)
     guard let found = handle.find(), let thread = Thread.known, thread.pointee.contexts.hasCell,
         handle.kind != Kind.lite, handle.kind != Kind.root, found.state.word & State.runtimeMask == 0,
-        found.node.acquireAtOnce(generation: handle.generation)
+        found.node.acquire(generation: handle.generation)
     else { return deriveScope(parent, limit) }
     let scope = found.node.pointee.scope.get()
     let above = scope == 0 ? State(0) : node(scope).state

@@ -111,6 +111,7 @@ enum Setup {
         Root.install()
         if belaycore_watch_fork() != 0 { return false }
         Region.contexts.pointee.admit()
+        Barrier.prepare()
         // Release: partner of the acquire in `isDone`.
         globals.pointee.isSetUp.store(1, ordering: .releasing)
         return true

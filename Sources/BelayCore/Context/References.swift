@@ -34,13 +34,6 @@ extension UnsafeMutablePointer where Pointee == Node {
         }
     }
 
-    /// The same by a thread that will come again: it takes its seat.
-    @inline(never) func acquireSlowly(_ handle: Handle, _ thread: UnsafeMutablePointer<Thread>) -> Bool {
-        guard acquireSlowly(generation: handle.generation) else { return false }
-        takeSeat(handle, thread)
-        return true
-    }
-
     /// One more reference, for whoever knows that the node is alive and stays so for the moment.
     @inline(__always) func retain() {
         pointee.references.wrappingAdd(1, ordering: .relaxed)
@@ -79,7 +72,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     }
 
     @inline(never) @_optimize(speed) private func releaseSlowly() -> belay_status {
-        if let thread = Thread.known, thread.pointee.seat.release(index) { return BELAY_OK }
+        if let thread = Thread.known, thread.pointee.seat.release(self, index) { return BELAY_OK }
         release()
         return BELAY_OK
     }

@@ -120,7 +120,7 @@ struct Verdict: Equatable {
 /// | bits | name | means | set by |
 /// |---|---|---|---|
 /// | 63–32 | generation | a reference by handle is taken only while this is the handle's | +1 by the close that won: after the cancel, or in the swap that decides where nobody else has a reference |
-/// | 31 | striped | children count themselves on stripes (Stripes.swift) | adding stripes, under the listen lock |
+/// | 31 | striped | children count themselves on stripes and seats (Stripes.swift, Seat.swift) | adding stripes, under the listen lock |
 /// | 30 | extended | there is a listen record: close has to go the long way | whoever makes sure of the record, holding a reference |
 /// | 29 | closing | a close has won: no owner can be added, no other close wins | that close, in the swap that decides |
 /// | 28 | heard | callbacks were registered: whoever gives the word the next generation looks at their list | the first registration, holding a reference |

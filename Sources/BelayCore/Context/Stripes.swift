@@ -2,7 +2,8 @@
 import Synchronization
 
 // A parent that many threads derive from would make its references word the hottest line of the process. When threads
-// are seen to fight over it, the node gets a unit of eight *stripes*, a line each, and a thread counts on its own.
+// are seen to fight over it, the node gets a unit of eight *stripes*, a line each, and a thread counts on its own. (One that
+// keeps coming back counts on its *seat*, and the stripes are for those who have none there: see `Seat`.)
 //
 // A stripe's word is the unit's generation (32 bits) and a signed count (32 bits): a child may be released on another
 // thread than it was derived on, so only the sum over the stripes and the word in the node means anything. Nobody needs
@@ -14,6 +15,8 @@ import Synchronization
 
 struct Stripe: ~Copyable {
     let word: Atomic<UInt64>
+    /// In a unit's first: whether a thread ever took a seat on the node (`Seat`).
+    let isSeated: Atomic<UInt32>
 
     static let perUnit: UInt32 = 8
 
@@ -23,6 +26,7 @@ struct Stripe: ~Copyable {
 
     /// The unit whose first stripe this is: nothing counted, in that generation.
     static func setAll(of first: UInt32, generation: UInt64) {
+        at(first).pointee.isSeated.set(0)
         for offset in 0..<perUnit { at(first + offset).pointee.word.store(generation << 32, ordering: .releasing) }
     }
 
@@ -48,40 +52,13 @@ struct StripeUnit {
     var generation: UInt64 { bits >> 32 }
 
     @inline(__always) var mine: UnsafeMutablePointer<Stripe> {
-        Stripe.at(index(for: Thread.known.map { $0.pointee.number } ?? 0))
-    }
-
-    @inline(__always) func index(for number: UInt32) -> UInt32 { first &+ number % Stripe.perUnit }
-}
-
-/// The stripe that a thread counted on last, and of which node: so one that goes on under the same parent need not look for
-/// its stripe again. A unit's generation serves one life of one node, so while the stripe has it, that node is in that life.
-struct StripeSeat {
-    /// The node's handle; 0 is none.
-    private var handle: UInt64 = 0
-    private var generation: UInt64 = 0
-    private var stripe: UInt32 = 0
-
-    init() {}
-
-    init(_ handle: Handle, _ unit: StripeUnit, _ number: UInt32) {
-        (self.handle, generation, stripe) = (handle.bits, unit.generation, unit.index(for: number))
-    }
-
-    /// Takes a reference; false means nothing.
-    @inline(__always) func acquire(_ wanted: Handle) -> Bool {
-        handle == wanted.bits && Stripe.at(stripe).pointee.add(1, generation: generation)
-    }
-
-    /// Gives up the caller's reference on the node at `index`, which is in the life that the reference is for; false means
-    /// nothing.
-    @inline(__always) func release(_ index: UInt32) -> Bool {
-        Handle(bits: handle).index == index && Stripe.at(stripe).pointee.add(-1, generation: generation)
+        Stripe.at(first &+ (Thread.known.map { $0.pointee.number } ?? 0) % Stripe.perUnit)
     }
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
-    private var unit: StripeUnit? {
+    /// For who has no reference on the node: it may be anybody's.
+    var stripes: StripeUnit? {
         let index = pointee.listen.load(ordering: .acquiring)
         guard index != 0 else { return nil }
         let unit = StripeUnit(bits: Listen.at(index).pointee.stripes.load(ordering: .acquiring))
@@ -89,27 +66,26 @@ extension UnsafeMutablePointer where Pointee == Node {
         return unit.bits == 0 || limit < Stripe.perUnit || unit.first > limit - Stripe.perUnit ? nil : unit
     }
 
-    /// The calling thread will count on this node again. The caller has a reference that it took by the handle.
-    @inline(__always) func takeSeat(_ handle: Handle, _ thread: UnsafeMutablePointer<Thread>) {
-        if let unit { thread.pointee.seat = StripeSeat(handle, unit, thread.pointee.number) }
-    }
-
     /// `acquire` for a node with stripes, by a caller who has nothing but a handle of that generation. False if the unit
     /// is not in use; then the node's own word counts.
     @inline(never) func acquireOnStripe(generation: UInt64) -> Bool {
-        guard let unit else { return false }
+        if let thread = Thread.known, thread.pointee.seat.acquire(self, index, generation: generation) { return true }
+        guard let stripes else { return false }
         // The unit was read through a listen record that may by now be anything. If the node is still of this generation
         // it was the right one, and adding to it succeeds only while it is.
         guard pointee.references.load(ordering: .acquiring) >> Handle.generationShift == generation else {
             return false
         }
-        return unit.mine.pointee.add(1, generation: unit.generation)
+        guard stripes.mine.pointee.add(1, generation: stripes.generation) else { return false }
+        Thread.known?.pointee.seat.wish(self, stripes, generation: generation)
+        return true
     }
 
     /// Gives up a reference on a stripe; false if the unit is not in use, and the node's own word counts.
     @inline(never) func releaseOnStripe() -> Bool {
-        guard let unit else { return false }
-        return unit.mine.pointee.add(-1, generation: unit.generation)
+        if let thread = Thread.known, thread.pointee.seat.release(self, index) { return true }
+        guard let stripes else { return false }
+        return stripes.mine.pointee.add(-1, generation: stripes.generation)
     }
 
     /// Gives the node stripes. The caller holds a reference and has seen the node open with this generation. Does
@@ -142,20 +118,31 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// The close of a node with stripes: sums them into the node's own word, and takes away the bias and the owner's
     /// reference. The caller has another one.
-    func collapseStripes() {
-        guard let unit else { return }
+    func collapseStripes(generation: UInt64) {
+        guard let stripes else { return }
         let listen = Listen.at(pointee.listen.get())
-        // Stripes may wrap one by one; their sum, the true count, does not.
+        let isSeated = awaitSeated(stripes)
+        // Stripes and seats may wrap one by one; their sum, the true count, does not.
         var sum: Int32 = 0
         listen.pointee.lock.lock()
         for offset in 0..<Stripe.perUnit {
-            let old = Stripe.at(unit.first + offset).pointee.word.exchange(
-                (unit.generation &+ 1) << 32, ordering: .acquiringAndReleasing)
+            let old = Stripe.at(stripes.first + offset).pointee.word.exchange(
+                (stripes.generation &+ 1) << 32, ordering: .acquiringAndReleasing)
             sum &+= Int32(truncatingIfNeeded: old)
         }
         listen.pointee.lock.unlock()
+        if isSeated { Thread.forEach { sum &+= $0.pointee.seat.vacate(index, generation: generation) } }
         let change = UInt64(bitPattern: Int64(sum)) &- References.bias &- 1
         pointee.references.wrappingAdd(change, ordering: .acquiringAndReleasing)
+    }
+
+    /// Steps (B) and (C) of `Seat`, if anybody ever had one on this node, whose generation the caller has just changed.
+    private func awaitSeated(_ stripes: StripeUnit) -> Bool {
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        if Stripe.at(stripes.first).pointee.isSeated.get() == 0 { return false }
+        Barrier.onAllThreads()
+        Thread.forEach { $0.pointee.seat.awaitOwner() }
+        return true
     }
 }
 

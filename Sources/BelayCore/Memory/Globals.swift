@@ -39,9 +39,8 @@ struct Globals: ~Copyable {
     let poolLock: Lock
     let poolCount: Atomic<UInt32>
     let freePool: Atomic<UInt32>
-    /// Whether the system has no barrier for all threads, so that owners of magazines must do it themselves; 0 is not
-    /// known yet, 1 is no, 2 is yes.
-    let poolsFenced: Atomic<UInt32>
+    /// Whether the system has a barrier for all threads. See `Barrier`.
+    let barrier: Atomic<UInt32>
 
     @inline(__always) static var pointer: UnsafeMutablePointer<Globals> {
         belaycore_globals().unsafelyUnwrapped.assumingMemoryBound(to: Globals.self)
@@ -99,13 +98,13 @@ struct Globals: ~Copyable {
         poolLock.reset()
         poolCount.set(0)
         freePool.set(0)
-        poolsFenced.set(0)
     }
 
     /// The other half of `markForked`, at the end of a restart.
     borrowing func startOver(memoryUsed used: UInt64) {
         setupLock.reset()
         runtimesLock.reset()
+        barrier.set(0)
         memoryUsed.set(used)
         foreignInner.set(0)
         foreignCallback.set(0)

@@ -2,7 +2,7 @@
 import CBelayPlatform
 import Synchronization
 
-/// What a thread keeps for itself: its magazines, its counters (behind the record: `Counter`), its stripe, and which callbacks it is in.
+/// What a thread keeps for itself: its magazines, its counters (behind the record: `Counter`), its seat, and which callbacks it is in.
 ///
 /// Records are made when a thread first needs one, given up when it ends, taken over by a later thread, and never
 /// freed: so counters of past threads still count, and a record's address may be compared at any time.
@@ -22,7 +22,7 @@ struct Thread: ~Copyable {
     let poolMagazines = Atomic<UInt>(0)
     /// How often it met others at a reference count, and where it counts since.
     private var meetings: UInt32 = 0
-    var seat = StripeSeat()
+    let seat = Seat()
     /// How many births there are to the next that is sampled, the rate that this was drawn for, and what it was drawn
     /// with. See `Sampler`.
     var untilSample: UInt64 = 0
@@ -109,7 +109,7 @@ struct Thread: ~Copyable {
             record.pointee.listens.forget()
             record.pointee.links = 0
             record.pointee.isLettingGo = false
-            record.pointee.seat = StripeSeat()
+            record.pointee.seat.startOver()
             record.clearCounters()
             if record == known { return }
             record.pointee.running = 0

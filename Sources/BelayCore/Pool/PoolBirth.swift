@@ -64,10 +64,7 @@ extension Pool {
         guard let layout = ItemLayout(size: desc.item_size, alignment: desc.alignment, isChecked: isChecked),
             Setup.run()
         else { return nil }
-        if Globals.pointer.pointee.poolsFenced.get() == 0 {
-            // Without the lock, because it may sleep. Two threads may both do it, and come to the same result.
-            Globals.pointer.pointee.poolsFenced.set(belaycore_register_membarrier() != 0 ? 1 : 2)
-        }
+        let isFenced = !Barrier.isThere()
         let index = takeRecord()
         if index == 0 { return nil }
         let pool = at(index)
@@ -92,7 +89,7 @@ extension Pool {
         pool.setName(desc.name)
         let generation = max(pool.pointee.state.get() >> Handle.generationShift, 1)
         var flags: UInt64 = isChecked ? Pool.checked : 0
-        if Globals.pointer.pointee.poolsFenced.get() == 2 { flags |= Pool.fenced }
+        if isFenced { flags |= Pool.fenced }
         // Release: partner of the acquire in each look-up of a handle.
         let handle = Handle(generation: generation, kind: Kind.pool, index: index)
         pool.pointee.state.store(handle.bits | flags, ordering: .releasing)

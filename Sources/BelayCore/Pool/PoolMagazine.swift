@@ -18,8 +18,7 @@ import Synchronization
 /// | (4) if it is as expected, works | (D) works |
 /// | (5) `busy` := 0 (release) | (E) takes *stealing* off (release), unlocks |
 ///
-/// The barrier (B) makes every running thread execute a full barrier at some point between (B)'s begin and end; a thread
-/// that is not running executes one when it is switched. Call that point of the owner P. If the owner's load (3) comes
+/// The barrier (B) makes every thread execute a full barrier at some point between (B)'s begin and end (`Barrier`). Call that point of the owner P. If the owner's load (3) comes
 /// after P, it sees (A), and the owner leaves without having touched anything. If (3) comes before P then so does (1),
 /// because the compiler kept their order and P keeps the processor's: so (1) is visible to (C), and the thief waits for
 /// (5). There is no third case. (5) releases and (C) acquires: the thief sees what the owner did. (E) releases and (3)
@@ -190,14 +189,7 @@ extension UnsafeMutablePointer where Pointee == PoolMagazine {
     }
 
     /// Step (C) for one magazine.
-    func awaitOwner() {
-        var turns = 0
-        while pointee.busy.load(ordering: .acquiring) != 0 {
-            turns &+= 1
-            // The owner has a few instructions to go, if it runs.
-            if turns < 100 { belaycore_pause() } else { belaycore_yield() }
-        }
-    }
+    func awaitOwner() { Barrier.awaitOwner(pointee.busy) }
 
     // MARK: items, for the owner inside and for a thief at (D)
 

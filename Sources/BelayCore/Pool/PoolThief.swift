@@ -20,8 +20,8 @@ extension UnsafeMutablePointer where Pointee == Pool {
     private func awaitOwners() {
         if pointee.state.get() & Pool.fenced != 0 {
             atomicMemoryFence(ordering: .sequentiallyConsistent)
-        } else if belaycore_barrier_everywhere() == 0 {
-            belaycore_barrier_without_membarrier()
+        } else {
+            Barrier.onAllThreads()
         }
         let index = index
         Thread.forEach { thread in thread.poolMagazine(index)?.awaitOwner() }

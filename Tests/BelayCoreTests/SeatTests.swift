@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+import CBelay
+import Testing
+
+@testable import BelayCore
+
+/// Counts that threads keep to themselves, of a parent that they fight over. What is lost or counted twice shows in the number
+/// of contexts that live, which must be exact.
+extension LiveCountTests {
+    @Suite(.serialized) struct SeatTests {
+        private func striped() -> belay_ctx {
+            let ctx = belay_with_cancel(belay_background())
+            node(Handle(ctx).index).addStripes(generation: Handle(ctx).generation)
+            return ctx
+        }
+
+        /// Comes to the parent so often that the calling thread has a seat there. False if it was closed.
+        @discardableResult private func sit(_ ctx: belay_ctx) -> Bool {
+            let handle = Handle(ctx)
+            guard let thread = Thread.current else { return false }
+            for _ in 0..<2 * Seat.patience {
+                if isSeated(handle, thread) { return true }
+                let child = belay_with_cancel(ctx)
+                if child.bits == 0 { return false }
+                expect(belay_close(child) == BELAY_OK)
+            }
+            return false
+        }
+
+        private func isSeated(_ handle: Handle, _ thread: UnsafeMutablePointer<BelayCore.Thread>) -> Bool {
+            let parent = node(handle.index)
+            guard thread.pointee.seat.acquire(parent, handle.index, generation: handle.generation) else { return false }
+            expect(thread.pointee.seat.release(parent, handle.index))
+            return true
+        }
+
+        private func expectSameLive(_ location: SourceLocation = #_sourceLocation, _ body: () -> Void) {
+            let before = metric("/ctx/live:contexts")
+            body()
+            #expect(metric("/ctx/live:contexts") == before, sourceLocation: location)
+        }
+
+        @Test func aThreadThatComesAgainTakesASeat() {
+            expectSameLive {
+                guard Barrier.isThere(), let thread = Thread.current else { return }
+                let ctx = striped()
+                expect(!isSeated(Handle(ctx), thread))
+                expect(sit(ctx))
+                expect(belay_close(ctx) == BELAY_OK)
+                expect(!isSeated(Handle(ctx), thread))
+            }
+        }
+
+        @Test func whatWasCountedThereKeepsTheParent() {
+            expectSameLive {
+                let ctx = striped(), parent = node(Handle(ctx).index)
+                expect(sit(ctx))
+                let children = (0..<5).map { _ in belay_with_cancel(ctx) }
+                expect(belay_close(ctx) == BELAY_OK)
+                for child in children {
+                    #expect(parent.pointee.references.get() & References.countMask != 0)
+                    expect(belay_is_done(child) && belay_close(child) == BELAY_OK)
+                }
+                #expect(parent.pointee.references.get() & References.countMask == 0)
+            }
+        }
+
+        @Test func aSeatMovesAndLeavesItsCountBehind() {
+            expectSameLive {
+                let first = striped(), second = striped()
+                var children: [belay_ctx] = []
+                for _ in 0..<3 {
+                    for ctx in [first, second] {
+                        expect(sit(ctx))
+                        children.append(belay_with_cancel(ctx))
+                    }
+                }
+                for ctx in [first, second] { expect(belay_close(ctx) == BELAY_OK) }
+                for ctx in [first, second] {
+                    #expect(node(Handle(ctx).index).pointee.references.get() & References.countMask == 3)
+                }
+                for child in children { expect(belay_close(child) == BELAY_OK) }
+            }
+        }
+
+        /// A node that closes as it gets stripes has no use for them, and is never collapsed: who took a seat there, and
+        /// counted on it, would be lost.
+        @Test func thereIsNoSeatOnANodeThatWasClosing() {
+            expectSameLive {
+                guard let thread = Thread.current else { return expect(false) }
+                let ctx = belay_with_cancel(belay_background()), handle = Handle(ctx), closing = node(handle.index)
+                expect(closing.acquire(generation: handle.generation))
+                expect(belay_close(ctx) == BELAY_OK)
+                closing.addStripes(generation: handle.generation)
+                if let stripes = closing.stripes {
+                    for _ in 0...Seat.patience {
+                        thread.pointee.seat.wish(closing, stripes, generation: handle.generation)
+                        expect(!isSeated(handle, thread))
+                    }
+                }
+                closing.release()
+                let other = striped()  // with the same unit, as a rule
+                expect(!isSeated(handle, thread))
+                expect(belay_close(other) == BELAY_OK)
+            }
+        }
+
+        @Test func aSeatOutlivesItsThread() {
+            expectSameLive {
+                let ctx = striped()
+                let children = Guarded<[belay_ctx]>([])
+                for _ in 0..<20 {
+                    onThreads(2) { _ in
+                        sit(ctx)
+                        let child = belay_with_cancel(ctx)
+                        children.with { $0.append(child) }
+                    }
+                }
+                expect(belay_close(ctx) == BELAY_OK)
+                for child in children.with({ $0 }) { expect(belay_close(child) == BELAY_OK) }
+            }
+        }
+
+        /// Parents are renewed while threads sit on them, and children are closed by any thread.
+        @Test(arguments: [1, 2, 3, 4, 8, 16])
+        func parentsComeAndGo(threads: Int) {
+            expectSameLive {
+                let parents = Guarded<[belay_ctx]>((0..<3).map { _ in striped() })
+                let children = Guarded<[belay_ctx]>([])
+                onThreads(threads) { number in
+                    var random = UInt64(number + 1) &* 0x9e37_79b9_7f4a_7c15
+                    func choice(_ count: Int) -> Int {
+                        random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                        return Int(random >> 33) % count
+                    }
+                    for _ in 0..<1500 / threads {
+                        let parent = parents.with { $0[choice($0.count)] }
+                        switch choice(8) {
+                        case 0:
+                            let new = striped()
+                            let old = parents.with { all in
+                                let position = choice(all.count), old = all[position]
+                                all[position] = new
+                                return old
+                            }
+                            expect(belay_close(old) == BELAY_OK)
+                        case 1, 2: sit(parent)
+                        case 3, 4, 5:
+                            let child = belay_with_cancel(parent)
+                            if child.bits != 0 { children.with { $0.append(child) } }
+                        default:
+                            let child = children.with { $0.isEmpty ? belay_ctx() : $0.remove(at: choice($0.count)) }
+                            if child.bits != 0 { expect(belay_close(child) == BELAY_OK) }
+                        }
+                    }
+                }
+                for ctx in parents.with({ $0 }) + children.with({ $0 }) { expect(belay_close(ctx) == BELAY_OK) }
+            }
+        }
+    }
+}
