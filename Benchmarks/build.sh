@@ -99,13 +99,16 @@ debian_source() {
 # What functions belay.h declares, as -DHAVE_belay_x: a case for a function that is yet to come waits for it.
 belay_features() { declared_functions | sed 's/^/-DHAVE_/'; }
 
-# The Swift files of Belay's program, in Embedded Swift, with those of the core that they name.
+# The Swift files of Belay's program, in Embedded Swift, with those of the core that they name; called as the core's are.
 build_swift() {
-    local source=$1 core
+    local source=$1 object=$2 core
     read -ra core <<<"$(sed -n 's/^.*bench-swift: *//p' "$source")"
     swiftc -enable-experimental-feature Embedded -wmo -O -parse-as-library -swift-version 6 \
-        -enforce-exclusivity=unchecked -module-name BelayBench -I include -module-cache-path "$BENCH/swift-modules" \
-        -c "$source" "${core[@]}" -o "$2"
+        -enforce-exclusivity=unchecked -Xfrontend -function-sections -module-name BelayBench -I include \
+        -module-cache-path "$BENCH/swift-modules" -c "$source" "${core[@]}" -o "$object" &&
+        cmake -DOBJDUMP=objdump -DOBJECT="$object" -DOPTIONS="$object.options" -DPREFIX=bench \
+            -P cmake/BelayEntries.cmake &&
+        objcopy "@$object.options" "$object"
 }
 
 build_c() { # NAME PROGRAM [FLAG…]

@@ -3,7 +3,7 @@
 # Writes what objcopy is to change in an object, so that a call of belay_* comes to the function itself, and a hot one
 # stands at the start of a cache line:
 #
-#     cmake -DOBJDUMP=… -DOBJECT=… -DOPTIONS=… -P BelayEntries.cmake && objcopy @OPTIONS …
+#     cmake -DOBJDUMP=… -DOBJECT=… -DOPTIONS=… [-DPREFIX=belay] -P BelayEntries.cmake && objcopy @OPTIONS …
 #
 # Swift makes two functions of each that C may call: the function, with a name of its own, and one with the C name that
 # jumps there. Where it does nothing but jump, both are called alike, so the function may have the C name; a jump less on
@@ -13,7 +13,7 @@
 # instructions then stands depends on whatever was changed elsewhere, and makes a cycle of the five that it takes. (For
 # AArch64 it aligns all alike, so there nothing is moved.)
 #
-# Run as a script, by cmake/BelayCore.cmake.
+# Run as a script, by cmake/BelayCore.cmake and by Benchmarks/build.sh.
 cmake_minimum_required(VERSION 3.25...4.0)
 
 execute_process(COMMAND "${OBJDUMP}" -dr --no-show-raw-insn "${OBJECT}" OUTPUT_VARIABLE _listing
@@ -22,7 +22,10 @@ if(_failure)
   message(FATAL_ERROR "${OBJDUMP} could not read ${OBJECT}")
 endif()
 # An entry, its one instruction, and where that goes.
-set(_entry "<(belay_[a-z0-9_]+)>:\n +0:\t(jmp|b)[ \t][^\n]*\n[^\n]*: R_(X86_64_PLT32|AARCH64_JUMP26)\t([^.\n+-][^\n+-]*)[^\n]*\n\n")
+if(NOT DEFINED PREFIX)
+  set(PREFIX belay)
+endif()
+set(_entry "<(${PREFIX}_[a-z0-9_]+)>:\n +0:\t(jmp|b)[ \t][^\n]*\n[^\n]*: R_(X86_64_PLT32|AARCH64_JUMP26)\t([^.\n+-][^\n+-]*)[^\n]*\n\n")
 string(REGEX MATCHALL "${_entry}" _entries "${_listing}")
 set(_options "")
 set(_taken "")
@@ -43,7 +46,7 @@ string(REGEX MATCHALL "${_hot}" _sections "${_listing}")
 foreach(_each IN LISTS _sections)
   string(REGEX MATCH "${_hot}" _ "${_each}")
   set(_function "${CMAKE_MATCH_1}")
-  if(NOT _function MATCHES "^belay_") # where there was a jump, or more
+  if(NOT _function MATCHES "^${PREFIX}_") # where there was a jump, or more
     string(APPEND _options "--set-section-alignment=.text.${_function}=64\n")
   endif()
 endforeach()

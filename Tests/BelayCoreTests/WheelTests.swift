@@ -19,13 +19,15 @@ private final class Model {
     init(capacity: Int, listMask: UInt64 = Wheel.allLists) {
         self.capacity = capacity
         storage.initializeMemory(as: UInt8.self, repeating: 0, count: Wheel.byteCount)
-        let bytes = (capacity + 1) * Region.cellBytes
+        // So far apart that all lists have some.
+        let apart = max(1, Int(Wheel.neighbours) * Wheel.listsPerSlot / capacity)
+        let bytes = (capacity * apart + 1) * Region.cellBytes
         cells = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
         cells.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
         let base = UInt(bitPattern: cells)
         wheel = Wheel(storage: storage, space: WheelSpace(first: base, second: base))
         wheel.header.pointee.listMask = listMask
-        free = (1...UInt32(capacity)).reversed()
+        free = (1...UInt32(capacity)).reversed().map { $0 * UInt32(apart) }
     }
 
     deinit {
@@ -234,6 +236,19 @@ struct Random: RandomNumberGenerator {
             model.advance(to: expiry)
             #expect(model.pending.isEmpty)
         }
+    }
+
+    @Test(arguments: [0, 5, 40]) func theFewOfATickAreWaitedForToTheLast(level: Int64) {
+        let tick: Int64 = 1 << Wheel.tickShift
+        let start = tick << (Int64(Wheel.digitBits) * level / 8)
+        let model = Model(capacity: 1000)
+        for i in 0..<1000 as Range<Int64> {
+            model.add(at: start + 10 * i)
+            if i < 8 { #expect(model.wheel.wake == start + 10 * i) }
+            if i > 8 { #expect(model.wheel.wake == start + tick - 1) }
+        }
+        model.add(at: start + 2 * tick)
+        #expect(model.wheel.wake == start + tick - 1)
     }
 
     @Test func removingAllLeavesNothing() {

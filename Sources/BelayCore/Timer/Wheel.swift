@@ -50,8 +50,8 @@ struct WheelSpace {
 /// before it is looked at. An entry knows where its list's head
 /// stands, its *place*, and whatever else a removal has to know follows from that.
 ///
-/// Each slot keeps the earliest and the latest of its instants, exact until something is removed or put off, then too
-/// wide. They let the driver sleep until a timer is due, and not until a slot's border, when only a cascade would be to do.
+/// Each slot keeps the earliest of its instants. That lets the driver sleep until a timer is due, and not until a slot's
+/// border, when only a cascade would be to do.
 ///
 /// Two things break the rules for a while. A timer that was *put off* (`putOff`) stays where it stands, in a slot of its past,
 /// until time comes there. And a slot of 100,000 timers is not cascaded at once, while others wait for the lock around this
@@ -83,23 +83,28 @@ struct Wheel {
 
     /// One cache line.
     struct Slot {
+        /// Of its instants; exact until something is removed or put off, then too early.
         var earliest: Int64
-        var latest: Int64
         /// A bit for each list that has a timer.
         var lists: UInt64
         /// The first timer of each list, 0 for none.
         private var heads: (UInt64, UInt64, UInt64, UInt64)
-        private var rest: UInt64
+        private var rest: (UInt64, UInt64)
 
-        static let headsOffset = 24
+        static let headsOffset = 16
     }
 
     static let listsPerSlot = 8
+    /// So many timers of a slot can be looked at to know when to wake.
+    private static let few = 8
     static let allLists = UInt64(listsPerSlot - 1)
 
-    /// Neighbours in memory share a list, so that what was added in order is also walked in order.
+    /// So many neighbours in memory share a list. Where timers are few they share one; several would be short then, and it
+    /// would be anybody's guess, the processor's too, whether the next one to be removed stands first or last.
+    static let neighbours: UInt32 = 1024
+
     @inline(__always) func list(_ index: UInt32) -> Int {
-        Int(truncatingIfNeeded: UInt64(index / 8) & header.pointee.listMask)
+        Int(truncatingIfNeeded: UInt64(index / Wheel.neighbours) & header.pointee.listMask)
     }
 
     let header: UnsafeMutablePointer<Header>
@@ -177,7 +182,6 @@ struct Wheel {
         if next == 0 { return occupy(place, expiry) }
         space.entry(next).pointee.previous.set(index)
         if expiry < slot.pointee.earliest { slot.pointee.earliest = expiry }
-        if expiry > slot.pointee.latest { slot.pointee.latest = expiry }
     }
 
     /// The list whose head stands at `place` has its first timer. By itself, so that the way past it needs few registers.
@@ -189,11 +193,9 @@ struct Wheel {
             occupied(Int(bitPattern: level)).pointee |= Wheel.digitBit(of: number)
             header.pointee.levels |= 1 &<< UInt64(level)
             slot.pointee.earliest = expiry
-            slot.pointee.latest = expiry
         }
         slot.pointee.lists |= Wheel.listBit(of: place)
         slot.pointee.earliest = min(slot.pointee.earliest, expiry)
-        slot.pointee.latest = max(slot.pointee.latest, expiry)
     }
 
     @inline(__always) func head(_ slot: UnsafeMutablePointer<Slot>, _ list: Int) -> UnsafeMutablePointer<UInt32> {
@@ -252,14 +254,25 @@ struct Wheel {
     }
 
     /// When the next `advance` should be: never before a timer is due unless one was removed or put off, and at the latest a
-    /// tick after it. Timers that share a tick are waited for together, so that one pass fires them all; a lone one is
-    /// waited for to the nanosecond. `Int64.max` when there is none, `Int64.min` when a cascade is unfinished.
+    /// tick after it. Timers that share a tick are waited for together, so that one pass fires them all; a few are waited for
+    /// to the nanosecond. `Int64.max` when there is none, `Int64.min` when a cascade is unfinished.
     var wake: Int64 {
         if header.pointee.unfinished != 0 { return .min }
         guard let (level, digit) = first else { return .max }
         let slot = slot(level * Wheel.slotsPerLevel + digit)
-        let tickEnd = slot.pointee.earliest | ((1 << Wheel.tickShift) - 1)
-        return min(slot.pointee.latest, tickEnd)
+        return min(latestOfFew(slot), slot.pointee.earliest | ((1 << Wheel.tickShift) - 1))
+    }
+
+    /// The latest of a slot's timers, if they are few; `Int64.max` if not.
+    private func latestOfFew(_ slot: UnsafeMutablePointer<Slot>) -> Int64 {
+        var latest = Int64.min
+        var count = 0
+        walk(slot, slot.pointee.lists, taking: false) { _, entry in
+            latest = max(latest, entry.pointee.expiry.get())
+            count &+= 1
+            return count <= Wheel.few
+        }
+        return count > Wheel.few ? .max : latest
     }
 
     /// Never later than the first timer, and earlier only if one was removed or put off; `Int64.max` when there is none.
@@ -307,12 +320,11 @@ struct Wheel {
         return answer
     }
 
-    /// Takes what is due out of a slot of level 0, as long as there is something `left`. If that is everything, the bounds of
-    /// what stays are exact.
+    /// Takes what is due out of a slot of level 0, as long as there is something `left`. If that is everything, the earliest of
+    /// what stays is known.
     private func takeDue(_ number: Int, by instant: Int64, _ left: inout Int, into answer: inout Advance) {
         let slot = slot(number)
         var earliest = Int64.max
-        var latest = Int64.min
         walk(slot, slot.pointee.lists, taking: false) { index, entry in
             let expiry = entry.pointee.expiry.get()
             if expiry <= instant {
@@ -329,13 +341,10 @@ struct Wheel {
                 place(index, entry, expiry)
             } else {
                 earliest = min(earliest, expiry)
-                latest = max(latest, expiry)
             }
             return true
         }
-        if !answer.isWhole || slot.pointee.lists == 0 { return }
-        slot.pointee.earliest = earliest
-        slot.pointee.latest = latest
+        if answer.isWhole && slot.pointee.lists != 0 { slot.pointee.earliest = earliest }
     }
 
     /// Takes what is due out of a slot of another level, to whose beginning time has come, and places the rest anew: lower, or

@@ -43,12 +43,9 @@ extension Wheel {
             if entry.pointee.place.get() != UInt16(Wheel.place(number, list)) { return "an entry's place is wrong" }
             if entry.pointee.previous.get() != previous { return "a link back is wrong" }
             if tick >> shift < place { return "an entry is due before its slot" }
-            // What is due after its slot has been put off. What was put off within its slot may be due after `latest`.
-            if expiry < slot(number).pointee.earliest { return "an entry is outside its slot's bounds" }
-            if !isPutOff(index) {
-                if expiry > slot(number).pointee.latest { return "an entry is outside its slot's bounds" }
-                if tick >> shift > place { return "an entry is in another slot than its digit's" }
-            }
+            if expiry < slot(number).pointee.earliest { return "an entry is before its slot's earliest" }
+            // What is due after its slot has been put off.
+            if tick >> shift > place && !isPutOff(index) { return "an entry is in another slot than its digit's" }
             previous = index
             index = entry.pointee.next.get()
         }
