@@ -241,7 +241,7 @@ struct Random: RandomNumberGenerator {
     @Test(arguments: [0, 5, 40]) func theFewOfATickAreWaitedForToTheLast(level: Int64) {
         let tick: Int64 = 1 << Wheel.tickShift
         let start = tick << (Int64(Wheel.digitBits) * level / 8)
-        let model = Model(capacity: 1000)
+        let model = Model(capacity: 1001)
         for i in 0..<1000 as Range<Int64> {
             model.add(at: start + 10 * i)
             if i < 8 { #expect(model.wheel.wake == start + 10 * i) }
