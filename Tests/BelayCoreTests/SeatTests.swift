@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
+import Synchronization
 import Testing
 
 @testable import BelayCore
@@ -83,26 +84,40 @@ extension LiveCountTests {
             }
         }
 
-        /// A node that closes as it gets stripes has no use for them, and is never collapsed: who took a seat there, and
-        /// counted on it, would be lost.
-        @Test func thereIsNoSeatOnANodeThatWasClosing() {
+        /// A node that closes as it gets stripes has no use for them, and is never collapsed: what is counted on a seat there
+        /// would be lost.
+        @Test func thereIsNoSeatOnANodeThatIsClosing() {
             expectSameLive {
-                guard let thread = Thread.current else { return expect(false) }
                 let ctx = belay_with_cancel(belay_background()), handle = Handle(ctx), closing = node(handle.index)
                 expect(closing.acquire(generation: handle.generation))
-                expect(belay_close(ctx) == BELAY_OK)
+                closing.pointee.references.bitwiseOr(References.closing, ordering: .relaxed)  // a close has won
                 closing.addStripes(generation: handle.generation)
-                if let stripes = closing.stripes {
-                    for _ in 0...Seat.patience {
-                        thread.pointee.seat.wish(closing, stripes, generation: handle.generation)
-                        expect(!isSeated(handle, thread))
-                    }
-                }
+                wishForASeat(handle)
+                Thread.current.map { expect(!isSeated(handle, $0)) }
+                closing.pointee.references.bitwiseAnd(~References.closing, ordering: .relaxed)
                 closing.release()
-                let other = striped()  // with the same unit, as a rule
-                expect(!isSeated(handle, thread))
+                expect(belay_close(ctx) == BELAY_OK)
+            }
+        }
+
+        /// Nor on one that was closed: no close would ever come to take it away.
+        @Test func thereIsNoSeatOnANodeThatWasClosed() {
+            expectSameLive {
+                let ctx = striped(), handle = Handle(ctx), closed = node(handle.index)
+                expect(closed.acquire(generation: handle.generation))
+                expect(belay_close(ctx) == BELAY_OK)
+                wishForASeat(handle)
+                closed.release()
+                let other = striped()
+                expect(sit(other) || !Barrier.isThere())
                 expect(belay_close(other) == BELAY_OK)
             }
+        }
+
+        private func wishForASeat(_ handle: Handle) {
+            let parent = node(handle.index)
+            guard let thread = Thread.current, let stripes = parent.stripes else { return expect(false) }
+            for _ in 0..<Seat.patience { thread.pointee.seat.wish(parent, stripes, generation: handle.generation) }
         }
 
         @Test func aSeatOutlivesItsThread() {
