@@ -70,6 +70,24 @@ extension LiveCountTests {
             }
         }
 
+        /// Stripes may wrap, the word may not: what is given up on a stripe must have been counted there, however it was taken.
+        @Test func theWordStaysAsItIsHoweverOftenAParentIsKept() {
+            expectNoLeak {
+                let (ctx, parent) = striped()
+                let other = belay_with_cancel(belay_background())
+                func keep() {
+                    expect(belay_retain(ctx) == BELAY_OK && belay_close(ctx) == BELAY_OK)
+                    expect(belay_close(belay_merge([other, ctx], 2)) == BELAY_OK)
+                    expect(belay_close(belay_with_cancel(ctx)) == BELAY_OK)
+                }
+                keep()  // There is a listen record now, and it is known as such.
+                let before = parent.pointee.references.get()
+                for _ in 0..<100 { keep() }
+                #expect(parent.pointee.references.get() == before)
+                for ctx in [ctx, other] { expect(belay_close(ctx) == BELAY_OK) }
+            }
+        }
+
         /// A stale handle may lead to a unit that serves another node by now: nothing may stay counted there.
         @Test func staleHandlesCountNothing() {
             expectNoLeak {

@@ -36,6 +36,8 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// One more reference, for whoever knows that the node is alive and stays so for the moment.
     @inline(__always) func retain() {
+        // Where it will be given up: those may wrap, but the word would run over in the end.
+        if pointee.references.get() & References.striped != 0 && retainOnStripe() { return }
         pointee.references.wrappingAdd(1, ordering: .relaxed)
     }
 

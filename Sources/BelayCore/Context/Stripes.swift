@@ -88,6 +88,12 @@ extension UnsafeMutablePointer where Pointee == Node {
         return stripes.mine.pointee.add(-1, generation: stripes.generation)
     }
 
+    /// `retain` for a node with stripes; false if the unit is not in use, and the node's own word counts.
+    @inline(never) func retainOnStripe() -> Bool {
+        guard let stripes else { return false }
+        return stripes.mine.pointee.add(1, generation: stripes.generation)
+    }
+
     /// Gives the node stripes. The caller holds a reference and has seen the node open with this generation. Does
     /// nothing when there is no memory, or the node has been closed.
     @inline(never) func addStripes(generation: UInt64) {
