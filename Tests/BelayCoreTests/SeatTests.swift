@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
+import Glibc
 import Synchronization
 import Testing
 
@@ -118,6 +119,31 @@ extension LiveCountTests {
             let parent = node(handle.index)
             guard let thread = Thread.current, let stripes = parent.stripes else { return expect(false) }
             for _ in 0..<Seat.patience { thread.pointee.seat.wish(parent, stripes, generation: handle.generation) }
+        }
+
+        /// A thread that was interrupted in the middle of counting stays there for as long as it does not run.
+        @Test func aCloseWaitsForNobodyWhoCountsElsewhere() {
+            expectSameLive {
+                guard Barrier.isThere(), let own = Thread.current else { return }
+                nonisolated(unsafe) let thread = own
+                let ctx = striped(), other = striped()
+                expect(sit(other))
+                onThreads(1) { _ in expect(sit(ctx)) }
+                thread.pointee.seat.busy.set(1)
+                let isClosed = Guarded(false)
+                onThreads(2) { number in
+                    if number == 0 {
+                        expect(belay_close(ctx) == BELAY_OK)
+                        isClosed.with { $0 = true }
+                        return
+                    }
+                    let end = belay_now() + 5_000_000_000
+                    while !isClosed.with({ $0 }) && belay_now() < end { usleep(100) }
+                    expect(isClosed.with { $0 })
+                    thread.pointee.seat.busy.set(0)
+                }
+                expect(belay_close(other) == BELAY_OK)
+            }
         }
 
         @Test func aSeatOutlivesItsThread() {

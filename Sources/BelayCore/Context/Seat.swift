@@ -14,11 +14,13 @@ import Synchronization
 /// |---|---|
 /// | (1) `busy` := 1 | (A) the generation := the next |
 /// | (2) compiler barrier | (B) barrier on all threads |
-/// | (3) reads the generation | (C) reads `busy` until it is 0 (acquire), in each seat |
-/// | (4) if it is the handle's, counts | (D) adds up the seats on the node, and takes them away |
+/// | (3) reads the generation | (C) reads `busy` until it is 0 (acquire), in each seat on the node |
+/// | (4) if it is the handle's, counts | (D) adds up these seats, and takes them away |
 /// | (5) `busy` := 0 (release) | |
 ///
-/// So an owner either counts before (D), or counts elsewhere. (B) and (C) are done only where somebody ever took a seat on
+/// So an owner either counts before (D), or counts elsewhere. Owners that are busy on other nodes are not waited for: one of
+/// this node's that read the old generation had set `place` before (1), so (C) sees that, or that it has left since, which
+/// says that its count is on a stripe (release). (B) and (C) are done only where somebody ever took a seat on
 /// the node, which `Stripe.isSeated` says. To take one is rare, and has a fence: (a) `place` := the node; (b) `isSeated` := 1;
 /// (c) fence; (d) reads the generation. The close reads `isSeated` after (A) and a fence. If it reads 0 then (d) comes after
 /// (A), and the owner leaves the seat, on which it has counted nothing. If it reads 1, what holds of a count holds of (a).
@@ -29,7 +31,7 @@ import Synchronization
 struct Seat: ~Copyable {
     /// The handle of the node, but for the kind; 0 for none. The owner sets it; the close takes it away.
     private let place = Atomic<UInt64>(0)
-    private let busy = Atomic<UInt32>(0)
+    let busy = Atomic<UInt32>(0)
     /// Signed, and may wrap: only the sum over all means anything.
     private let count = Atomic<UInt32>(0)
     /// Where the thread counted on stripes last, and how often in a row.
@@ -107,25 +109,24 @@ struct Seat: ~Copyable {
         let node = node(old.index)
         var hasLeft = false
         _ = whileOpen(node, old.generation) {
-            // The close waits for us before it touches the stripes, so this does not fail.
+            // The close waits for us before it touches the stripes, for `place` is still the node, so this does not fail.
             guard let stripes = node.stripes,
                 stripes.mine.pointee.add(Int32(bitPattern: count.get()), generation: stripes.generation)
             else { return }
-            place.set(0)
+            // Release: partner of the acquire in `vacate`, which then does not wait.
+            place.store(0, ordering: .releasing)
             hasLeft = true
         }
         return hasLeft
     }
 
-    /// Step (C).
-    borrowing func awaitOwner() { Barrier.awaitOwner(busy) }
-
-    /// Step (D): what was counted on the node; the seat is free.
+    /// Steps (C) and (D): what was counted on the node; the seat is free.
     borrowing func vacate(_ index: UInt32, generation: UInt64) -> Int32 {
         let place = Seat.place(index, generation)
         guard self.place.load(ordering: .acquiring) == place else { return 0 }
+        Barrier.awaitOwner(busy)
         let counted = Int32(bitPattern: count.get())
-        // Unless an owner at (d) was quicker to leave, who has counted nothing.
+        // Unless the owner has left meanwhile: with its count, or at (d), having counted nothing.
         return self.place.change(place, 0) ? counted : 0
     }
 

@@ -127,9 +127,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     func collapseStripes(generation: UInt64) {
         guard let stripes else { return }
         let listen = Listen.at(pointee.listen.get())
-        let isSeated = awaitSeated(stripes)
-        // Stripes and seats may wrap one by one; their sum, the true count, does not.
-        var sum: Int32 = 0
+        // Stripes and seats may wrap one by one; their sum, the true count, does not. Seats first: who leaves one counts on
+        // a stripe.
+        var sum = vacateSeats(stripes, generation: generation)
         listen.pointee.lock.lock()
         for offset in 0..<Stripe.perUnit {
             let old = Stripe.at(stripes.first + offset).pointee.word.exchange(
@@ -137,18 +137,19 @@ extension UnsafeMutablePointer where Pointee == Node {
             sum &+= Int32(truncatingIfNeeded: old)
         }
         listen.pointee.lock.unlock()
-        if isSeated { Thread.forEach { sum &+= $0.pointee.seat.vacate(index, generation: generation) } }
         let change = UInt64(bitPattern: Int64(sum)) &- References.bias &- 1
         pointee.references.wrappingAdd(change, ordering: .acquiringAndReleasing)
     }
 
-    /// Steps (B) and (C) of `Seat`, if anybody ever had one on this node, whose generation the caller has just changed.
-    private func awaitSeated(_ stripes: StripeUnit) -> Bool {
+    /// Steps (B) to (D) of `Seat`, if anybody ever had one on this node, whose generation the caller has just changed.
+    private func vacateSeats(_ stripes: StripeUnit, generation: UInt64) -> Int32 {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
-        if Stripe.at(stripes.first).pointee.isSeated.get() == 0 { return false }
+        if Stripe.at(stripes.first).pointee.isSeated.get() == 0 { return 0 }
         Barrier.onAllThreads()
-        Thread.forEach { $0.pointee.seat.awaitOwner() }
-        return true
+        let index = index
+        var sum: Int32 = 0
+        Thread.forEach { sum &+= $0.pointee.seat.vacate(index, generation: generation) }
+        return sum
     }
 }
 
