@@ -98,11 +98,10 @@ static inline void belaycore_futex_wake(void *word, int32_t count) {
     errno = saved;
 }
 static inline void belaycore_yield(void) { sched_yield(); }
+/* Not nanosleep, which is a cancellation point: the thread would end there, with what it has half done, and our locks. */
 static inline void belaycore_nap(void) {
-    int saved = errno;
-    struct timespec time = {0, 20000};
-    nanosleep(&time, NULL);
-    errno = saved;
+    uint32_t word = 0;
+    belaycore_futex_wait(&word, 0, belaycore_now() + 20000);
 }
 /* The line is about to be read and written. Any address will do. */
 static inline void belaycore_prefetch(const void *address) { __builtin_prefetch(address, 1); }

@@ -146,6 +146,29 @@ extension LiveCountTests {
             }
         }
 
+        /// A thread that was cancelled ends at its next cancellation point. The wait for an owner is none.
+        @Test func aCloseThatWaitsIsNoPlaceToEndAThread() {
+            expectSameLive {
+                guard Barrier.isThere(), let own = Thread.current else { return }
+                nonisolated(unsafe) let thread = own
+                let ctx = striped(), isClosed = Guarded(false)
+                expect(sit(ctx))
+                thread.pointee.seat.busy.set(1)
+                onThreads(2) { number in
+                    if number == 0 {
+                        expect(pthread_cancel(pthread_self()) == 0)
+                        let status = belay_close(ctx)
+                        pthread_setcancelstate(Int32(PTHREAD_CANCEL_DISABLE), nil)
+                        isClosed.with { $0 = status == BELAY_OK }
+                    } else {
+                        usleep(20_000)
+                        thread.pointee.seat.busy.set(0)
+                    }
+                }
+                expect(isClosed.with { $0 })
+            }
+        }
+
         @Test func aSeatOutlivesItsThread() {
             expectSameLive {
                 let ctx = striped()
