@@ -12,6 +12,7 @@ extension LiveCountTests {
     @Suite(.serialized) struct SeatTests {
         private func striped() -> belay_ctx {
             let ctx = belay_with_cancel(belay_background())
+            _ = Barrier.isThere()  // or it would not be known yet
             node(Handle(ctx).index).addStripes(generation: Handle(ctx).generation)
             return ctx
         }
@@ -53,8 +54,22 @@ extension LiveCountTests {
             }
         }
 
+        @Test func noThreadWaitsUntilTheSystemIsAsked() {
+            expectSameLive {
+                guard Barrier.isThere() else { return }
+                let ctx = striped()
+                Globals.pointer.pointee.barrier.set(0)
+                expect(!sit(ctx))  // somebody has begun to ask
+                let end = belay_now() + 10_000_000_000
+                while !sit(ctx) && belay_now() < end {}
+                expect(sit(ctx))
+                expect(belay_close(ctx) == BELAY_OK)
+            }
+        }
+
         @Test func whatWasCountedThereKeepsTheParent() {
             expectSameLive {
+                guard Barrier.isThere() else { return }
                 let ctx = striped(), parent = node(Handle(ctx).index)
                 expect(sit(ctx))
                 let children = (0..<5).map { _ in belay_with_cancel(ctx) }
@@ -69,6 +84,7 @@ extension LiveCountTests {
 
         @Test func aSeatMovesAndLeavesItsCountBehind() {
             expectSameLive {
+                guard Barrier.isThere() else { return }
                 let first = striped(), second = striped()
                 var children: [belay_ctx] = []
                 for _ in 0..<3 {

@@ -38,8 +38,8 @@ struct Seat: ~Copyable {
     private let wanted = Atomic<UInt64>(0)
     private let wishes = Atomic<UInt32>(0)
 
-    /// How often a thread counts on a node's stripes before it takes a seat there: the close pays for seats with a
-    /// barrier, some microseconds, which should be little beside that.
+    /// How often, at least, a thread counts on a node's stripes before it takes a seat there: the close pays for seats with
+    /// a barrier, some microseconds, and with a look at each thread's, which should be little beside that.
     static let patience: UInt32 = 1000
 
     init() {}
@@ -83,9 +83,9 @@ struct Seat: ~Copyable {
         let place = Seat.place(node.index, generation)
         wishes.set(wanted.get() == place ? wishes.get() &+ 1 : 1)
         wanted.set(place)
-        guard wishes.get() >= Seat.patience else { return }
+        guard wishes.get() >= max(Seat.patience, Globals.pointer.pointee.threadNumbers.get()) else { return }
         wishes.set(0)
-        if Barrier.isThere() && leave() { take(node, stripes, place) }
+        if Barrier.isKnown() && leave() { take(node, stripes, place) }
     }
 
     /// Steps (a) to (d).

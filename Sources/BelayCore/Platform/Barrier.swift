@@ -6,19 +6,36 @@ import Synchronization
 /// executes. A thread that is not running executes one when it is switched. (membarrier(2), for which the process registers
 /// once. The cheap side keeps the compiler from moving its load before its store, by `belaycore_compiler_barrier`.)
 enum Barrier {
-    // `Globals.barrier`; 0 is not known yet.
+    // `Globals.barrier`. To ask the system takes some milliseconds where other threads run, and next to nothing where none does.
+    private static let unknown: UInt32 = 0
     private static let there: UInt32 = 1
     private static let missing: UInt32 = 2
+    private static let asked: UInt32 = 3
 
-    /// Whether the system has one. The first time it is asked; that takes some milliseconds if other threads run.
-    static func isThere() -> Bool {
-        let known = Globals.pointer.pointee.barrier.get()
-        return known == 0 ? register() : known == there
-    }
-
-    /// Asks already, if it costs next to nothing: at first use, where there is one thread.
+    /// Asks already if it costs next to nothing: at first use, mostly, there is one thread.
     static func prepare() {
         if belaycore_is_single_threaded() != 0 { _ = isThere() }
+    }
+
+    /// Whether the system has one. For a caller who can wait.
+    static func isThere() -> Bool {
+        let known = Globals.pointer.pointee.barrier.get()
+        return known == there || known != missing && register()
+    }
+
+    /// Whether it is known by now that the system has one. Never waits: a thread of its own does that.
+    static func isKnown() -> Bool {
+        let barrier = Globals.pointer.pointee.barrier.get()
+        if barrier == unknown { askElsewhere() }
+        return barrier == there
+    }
+
+    private static func askElsewhere() {
+        let (isOurs, _) = Globals.pointer.pointee.barrier.compareExchange(
+            expected: unknown, desired: asked, ordering: .relaxed)
+        if isOurs && belaycore_start_thread({ _ in _ = Barrier.isThere() }, nil, "belay-barrier") != 0 {
+            Globals.pointer.pointee.barrier.set(unknown)
+        }
     }
 
     /// Without a lock, because it may sleep. Two threads may both do it, and come to the same result.
