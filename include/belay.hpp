@@ -40,9 +40,9 @@
  *               std::chrono::steady_clock, which on Linux counts CLOCK_MONOTONIC from the same start, with libstdc++
  *               and with libc++ (elsewhere the distance from now is taken); time_point::max() means never. Where a
  *               runtime has a virtual clock, points are that clock's, and steady_clock::now() is none of them: there
- *               the present is time_point_of(belay_runtime_now(belay_runtime_of(ctx.raw()))).
- *   The rest    Groups, signals, merges, foreign parents, pools, runtimes and headers have no form of their own here.
- *               Call their functions with raw(), and hand contexts that they make to context::adopt().
+ *               the present is ctx.now().
+ *   The rest    Groups, foreign parents, pools, runtimes and headers have no form of their own here. Call their
+ *               functions with raw(), and hand contexts that they make to context::adopt().
  */
 #ifndef BELAY_HPP
 #define BELAY_HPP
@@ -53,6 +53,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 #include <new>
@@ -463,6 +464,13 @@ public:
     /* The same with a value that is not taken over: it has to outlive all contexts that can see it. */
     template <class T>
     context with_reference(const key<T> &which, T &value) const noexcept;
+    /* belay_notify_signals: a context that also ends when one of these signals arrives, whose default action is off until
+     * the close: `with_signals({SIGINT, SIGTERM})`. {} is for one that a handler of yours ends; there call
+     * belay_cancel(ctx.raw()), which is async-signal-safe, as no member is. */
+    inline context with_signals(std::initializer_list<int> signals) const noexcept;
+    /* The same for signals in a std::vector, std::array, or anything else with data() and size(). */
+    template <class List>
+    context with_signals(const List &signals) const noexcept;
     /* belay_lite, without a deadline of its own. */
     inline lite_context lite() const noexcept;
     /* belay_lite. */
@@ -481,6 +489,10 @@ public:
         (void)belay_cause_of(raw_, &cause);
         return cause;
     }
+    /* The signal that ended it, if it is one of with_signals() or has its end from one; 0 otherwise. */
+    int signal() const noexcept { return belay_signal_of(raw_); }
+    /* The present by the clock that its deadlines go by: clock::now(), or what its runtime's virtual clock shows. */
+    clock::time_point now() const noexcept { return time_point_of(belay_runtime_now(belay_runtime_of(raw_))); }
     /* When it ends at the latest; time_point::max() where there is no deadline. */
     clock::time_point deadline() const noexcept {
         belay_instant instant = BELAY_FOREVER;
@@ -780,6 +792,61 @@ inline lite_context context_view::lite() const noexcept { return lite_context(be
 template <class Rep, class Period>
 lite_context context_view::lite(std::chrono::duration<Rep, Period> timeout) const noexcept {
     return lite_context(belay_lite(raw_, nanoseconds_of(timeout)));
+}
+
+inline context context_view::with_signals(std::initializer_list<int> signals) const noexcept {
+    return context(belay_notify_signals(raw_, signals.begin(), signals.size()));
+}
+
+template <class List>
+context context_view::with_signals(const List &signals) const noexcept {
+    return context(belay_notify_signals(raw_, signals.data(), signals.size()));
+}
+
+/* --- Several contexts ----------------------------------------------------------------------------------------- */
+
+namespace detail {
+
+/* A view is its handle and nothing else, and so is an owner: a row of them is a row of handles. */
+template <class View>
+const belay_ctx *handles(const View *views) noexcept {
+    static_assert(std::is_base_of<context_view, View>::value, "belay: these are no contexts");
+    static_assert(std::is_standard_layout<View>::value && sizeof(View) == sizeof(belay_ctx), "a view is its handle");
+    return reinterpret_cast<const belay_ctx *>(views);
+}
+
+} // namespace detail
+
+/* belay_merge: a context that ends when the first of these ends, with its cause, and has the values of the first that is
+ * named: `merge({request, server})`. Where all but one add nothing it is that one, with one more owner: so what is to be
+ * cancelled by itself is derived from it. They may be closed first, which ends it. */
+BELAY_NODISCARD inline context merge(std::initializer_list<context_view> parents) noexcept {
+    return context::adopt(belay_merge(detail::handles(parents.begin()), parents.size()));
+}
+/* The same for views or owners in a std::vector, std::array, or anything else with data() and size(). */
+template <class List>
+BELAY_NODISCARD context merge(const List &parents) noexcept {
+    return context::adopt(belay_merge(detail::handles(parents.data()), parents.size()));
+}
+
+/* belay_wait_any: blocks until the first of these is done, and answers its error(); *index, if not null, is which. */
+inline std::error_code wait_any(std::initializer_list<context_view> of, std::size_t *index = nullptr) noexcept {
+    return make_error_code(belay_wait_any(detail::handles(of.begin()), of.size(), BELAY_FOREVER, index));
+}
+template <class List>
+std::error_code wait_any(const List &of, std::size_t *index = nullptr) noexcept {
+    return make_error_code(belay_wait_any(detail::handles(of.data()), of.size(), BELAY_FOREVER, index));
+}
+/* The same for no longer than `timeout`: then errc::timeout, and *index is as it was. */
+template <class Rep, class Period>
+std::error_code wait_any_for(std::chrono::duration<Rep, Period> timeout, std::initializer_list<context_view> of,
+                             std::size_t *index = nullptr) noexcept {
+    return make_error_code(belay_wait_any(detail::handles(of.begin()), of.size(), nanoseconds_of(timeout), index));
+}
+template <class Rep, class Period, class List>
+std::error_code wait_any_for(std::chrono::duration<Rep, Period> timeout, const List &of,
+                             std::size_t *index = nullptr) noexcept {
+    return make_error_code(belay_wait_any(detail::handles(of.data()), of.size(), nanoseconds_of(timeout), index));
 }
 
 } // namespace belay

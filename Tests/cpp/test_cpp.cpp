@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// belay.hpp: owners and views, time, typed values, callbacks and timers that are held safely. Built as C++11 and C++20.
+// belay.hpp: owners and views, time, merges, signals, typed values, callbacks and timers that are held safely. Built as
+// C++11, C++20, and C++23 without exceptions.
 #include <belay.hpp>
 
+#include <array>
 #include <cmath>
 #include <condition_variable>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -197,6 +200,7 @@ static void steady_clock_is_our_clock() {
     belay_instant before = belay_now(), now = belay::instant_of(belay::clock::now()), after = belay_now();
     CHECK(before <= now && now <= after);
     CHECK(belay::time_point_of(now) <= belay::clock::now());
+    CHECK(belay::background().now() >= belay::time_point_of(after));
     CHECK(belay::instant_of(belay::time_point_of(now)) == now);
     CHECK(belay::instant_of(belay::clock::time_point::max()) == BELAY_FOREVER);
     const belay::clock::time_point deadline = belay::clock::now() + seconds(100);
@@ -228,6 +232,7 @@ static void deadlines_are_the_runtimes() {
     {
         belay::context_view root(belay_runtime_background(runtime));
         const belay::clock::time_point now = belay::time_point_of(belay_runtime_now(runtime));
+        CHECK(root.now() == now);
         belay::context one = root.with_timeout(seconds(100)), two = root.with_deadline(now + seconds(30));
         CHECK(one.deadline() == now + seconds(100) && two.deadline() == now + seconds(30));
         CHECK(!one.set_timeout(seconds(10)) && one.remaining() == seconds(10) && one.deadline() == now + seconds(10));
@@ -272,6 +277,67 @@ static void local_contexts() {
     CHECK(!three.cancel() && three.done() && !ctx.done());
     (void)ctx.cancel(4, "four");
     CHECK(!one.cancel(5, "five") && one.cause().code == 4 && one.wait() == belay::errc::canceled);
+}
+
+// --- Several contexts, and signals -----------------------------------------------------------------------------------
+
+static const belay::key<const int> MASTER("master");
+
+static void merges_end_with_the_first() {
+    belay::context server = belay::background().with_cancel(), client = belay::background().with_timeout(seconds(100));
+    belay::context one = client.with_value(MASTER, 1), two = server.with_value(MASTER, 2);
+    belay::context work = belay::merge({one, two});
+    CHECK(!work.done() && work.remaining() <= seconds(100) && *work.value(MASTER) == 1);
+    const std::vector<belay::context_view> views = {two, one};
+    belay::context other_way = belay::merge(views);
+    CHECK(*other_way.value(MASTER) == 2 && other_way != work);
+    (void)server.cancel(503, "shutting down");
+    CHECK(work.done() && work.cause().code == 503 && other_way.done() && !client.done());
+
+    // What adds nothing: the answer is the parent, with one more owner.
+    const std::array<belay::context_view, 3> needless = {{belay::background(), client, client}};
+    {
+        belay::context same = belay::merge(needless);
+        CHECK(same == client);
+    }
+    CHECK(!client.done());
+    CHECK(belay::merge({}).is_none() && belay::last_error() == belay::errc::invalid);
+    CHECK(belay::merge({client, belay::context_view()}).is_none() && belay::last_error() == belay::errc::invalid);
+    CHECK(belay::merge(std::vector<belay::context_view>()).is_none());
+    belay::context_view gone = belay::background().with_cancel();
+    CHECK(belay::merge({client, gone}).is_none() && belay::last_error() == belay::errc::stale);
+}
+
+static void the_first_of_many_is_waited_for() {
+    std::vector<belay::context> owners;
+    for (int i = 0; i < 3; i++) owners.push_back(belay::background().with_cancel());
+    std::size_t index = 7;
+    CHECK(belay::wait_any_for(seconds(0), owners, &index) == belay::errc::timeout && index == 7);
+    CHECK(belay::wait_any_for(nanoseconds(1), {owners[0], owners[1]}, &index) == belay::errc::timeout && index == 7);
+    std::thread canceler([&] { (void)owners[2].cancel(); });
+    CHECK(belay::wait_any(owners, &index) == belay::errc::canceled && index == 2);
+    CHECK(belay::wait_any({owners[2], owners[0]}, &index) == belay::errc::canceled && index == 0);
+    canceler.join();
+    CHECK(belay::wait_any({}) == belay::errc::invalid);
+    CHECK(belay::wait_any({owners[0], belay::context_view()}, &index) == belay::errc::invalid && index == 1);
+}
+
+static void signals_end_contexts() {
+    belay::context serving = belay::background().with_cancel();
+    {
+        belay::context accepting = serving.with_signals({SIGTERM, SIGUSR1});
+        const std::vector<int> more = {SIGUSR2};
+        belay::context second = serving.with_signals(more);
+        belay::context below = accepting.with_cancel();
+        CHECK(!accepting.done() && accepting.signal() == 0);
+        CHECK(std::raise(SIGUSR1) == 0);
+        CHECK(accepting.wait() == belay::errc::canceled && accepting.signal() == SIGUSR1 && below.signal() == SIGUSR1);
+        CHECK(accepting.cause().code == SIGUSR1 && !second.done() && !serving.done());
+    }
+    belay::context by_hand = serving.with_signals({});
+    CHECK(belay_cancel(by_hand.raw()) == BELAY_OK && by_hand.done() && by_hand.signal() == 0);
+    CHECK(serving.with_signals({SIGKILL}).is_none() && belay::last_error() == belay::errc::invalid);
+    CHECK(belay::context_view().with_signals({SIGTERM}).is_none() && belay::context_view().signal() == 0);
 }
 
 // --- Values ----------------------------------------------------------------------------------------------------------
@@ -507,6 +573,9 @@ int main() {
         {"waiting", waiting},
         {"lite contexts", lite_contexts},
         {"local contexts", local_contexts},
+        {"merges end with the first", merges_end_with_the_first},
+        {"the first of many is waited for", the_first_of_many_is_waited_for},
+        {"signals end contexts", signals_end_contexts},
         {"values have types and are destroyed once", values_have_types_and_are_destroyed_once},
         {"callbacks run once and are destroyed", callbacks_run_once_and_are_destroyed},
         {"destructors wait for running callbacks", destructors_wait_for_running_callbacks},
