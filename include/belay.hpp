@@ -19,11 +19,11 @@
  * belay.h is the manual: what it promises of a function holds for the member that calls it, and so do its ground rules
  * for threads, signals, forks and callbacks. What is said here is what C++ adds:
  *
- *   Ownership   belay::context, lite_context, registration and timer own, can be moved and not copied, and give up
- *               what they own in their destructors. belay::context_view owns nothing and is a handle: copy it freely.
- *               A context is a view, so it can be passed wherever a view is wanted. One owner is not to be used by two
- *               threads at a time, if one of them changes it (moves, assigns, closes, stops it); views of the same
- *               context are as free as handles are.
+ *   Ownership   belay::context, lite_context, registration, timer and group own, can be moved and not copied, and give
+ *               up what they own in their destructors. belay::context_view owns nothing and is a handle: copy it
+ *               freely. A context is a view, so it can be passed wherever a view is wanted. One owner is not to be used
+ *               by two threads at a time, if one of them changes it (moves, assigns, closes, stops it); views of the
+ *               same context are as free as handles are.
  *               An owner without a name closes at the end of its statement, and that ends what was derived from it:
  *               after `auto ctx = background().with_timeout(t).with_value(k, v);` ctx is done, and so is a view of a
  *               temporary. Give each step a name. Fine are the argument of a call, `fetch(parent.with_timeout(t))`, and
@@ -32,17 +32,17 @@
  *               done, and last_error() on that thread says why. Members that answer a std::error_code answer an empty
  *               one for BELAY_OK.
  *   Callbacks   A callable is copied or moved into memory of its own. One that throws ends the program
- *               (std::terminate), because there is nobody to catch it. If there is no memory for it, it is destroyed,
- *               and the registration is one of nothing. If its copy or move throws, that passes through, and nothing
- *               is registered.
+ *               (std::terminate), because there is nobody to catch it; but what a group's task throws is the group's,
+ *               and wait throws it. If there is no memory for it, it is destroyed, and the registration is one of
+ *               nothing. If its copy or move throws, that passes through, and nothing is registered.
  *   Time        Any std::chrono::duration; fractions of a nanosecond are rounded up. What exceeds 292 years, and
  *               duration::max(), mean never (BELAY_FOREVER); not-a-number has passed. Points of
  *               std::chrono::steady_clock, which on Linux counts CLOCK_MONOTONIC from the same start, with libstdc++
  *               and with libc++ (elsewhere the distance from now is taken); time_point::max() means never. Where a
  *               runtime has a virtual clock, points are that clock's, and steady_clock::now() is none of them: there
  *               the present is ctx.now().
- *   The rest    Groups, foreign parents, pools, runtimes and headers have no form of their own here. Call their
- *               functions with raw(), and hand contexts that they make to context::adopt().
+ *   The rest    Foreign parents, pools, runtimes and headers have no form of their own here. Call their functions
+ *               with raw(), and hand contexts that they make to context::adopt().
  */
 #ifndef BELAY_HPP
 #define BELAY_HPP
@@ -53,6 +53,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <exception>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -464,8 +466,8 @@ public:
     /* The same with a value that is not taken over: it has to outlive all contexts that can see it. */
     template <class T>
     context with_reference(const key<T> &which, T &value) const noexcept;
-    /* belay_notify_signals: a context that also ends when one of these signals arrives, whose default action is off until
-     * the close: `with_signals({SIGINT, SIGTERM})`. {} is for one that a handler of yours ends; there call
+    /* belay_notify_signals: a context that also ends when one of these signals arrives, whose default action is off
+     * until the close: `with_signals({SIGINT, SIGTERM})`. {} is for one that a handler of yours ends; there call
      * belay_cancel(ctx.raw()), which is async-signal-safe, as no member is. */
     inline context with_signals(std::initializer_list<int> signals) const noexcept;
     /* The same for signals in a std::vector, std::array, or anything else with data() and size(). */
@@ -817,9 +819,9 @@ const belay_ctx *handles(const View *views) noexcept {
 
 } // namespace detail
 
-/* belay_merge: a context that ends when the first of these ends, with its cause, and has the values of the first that is
- * named: `merge({request, server})`. Where all but one add nothing it is that one, with one more owner: so what is to be
- * cancelled by itself is derived from it. They may be closed first, which ends it. */
+/* belay_merge: a context that ends when the first of these ends, with its cause, and has the values of the first that
+ * is named: `merge({request, server})`. Where all but one add nothing it is that one, with one more owner: so what is
+ * to be cancelled by itself is derived from it. They may be closed first, which ends it. */
 BELAY_NODISCARD inline context merge(std::initializer_list<context_view> parents) noexcept {
     return context::adopt(belay_merge(detail::handles(parents.begin()), parents.size()));
 }
@@ -848,6 +850,313 @@ std::error_code wait_any_for(std::chrono::duration<Rep, Period> timeout, const L
                              std::size_t *index = nullptr) noexcept {
     return make_error_code(belay_wait_any(detail::handles(of.data()), of.size(), nanoseconds_of(timeout), index));
 }
+
+/* --- Groups --------------------------------------------------------------------------------------------------- */
+
+namespace detail {
+
+/* One of the exceptions that a group's tasks threw, and what the group was told of it. */
+struct thrown_error {
+    std::exception_ptr exception;
+    std::int64_t code;
+    char message[sizeof(belay_cause::message)];
+    thrown_error *earlier;
+
+    /* The group cuts a text between characters, so it may have up to three bytes less. */
+    bool is(const belay_cause &error) const noexcept {
+        const std::size_t kept = std::strlen(error.message), said = std::strlen(message);
+        const bool is_cut = said == sizeof message - 1 && kept < said && said - kept <= 3;
+        return code == error.code && (kept == said || is_cut) && std::memcmp(message, error.message, kept) == 0;
+    }
+};
+
+/* What a group and its tasks share, until the last of them goes: the exceptions. Which error came first the group
+ * knows, and nobody else, because errors come from other places, too. So all that are different are kept, and the one
+ * that looks like the group's error is the one to throw. Its layout is the same with and without exceptions. */
+class group_state {
+public:
+    void retain() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+#if defined(__cpp_exceptions)
+    /* Makes the exception that is being handled the group's error, and answers its code. */
+    std::int64_t fail(belay_group group, belay_ctx ctx) noexcept {
+        try {
+            throw;
+        } catch (const std::system_error &error) {
+            const bool is_status = error.code().category() == category() && error.code();
+            return fail(group, ctx, is_status ? error.code().value() : BELAY_EFAILED, error.what());
+        } catch (const std::exception &error) {
+            return fail(group, ctx, BELAY_EFAILED, error.what());
+        } catch (...) {
+            return fail(group, ctx, BELAY_EFAILED, "a task threw what is no std::exception");
+        }
+    }
+
+    /* Throws the exception that is this error, if one is. */
+    void rethrow(const belay_cause &error) const {
+        const thrown_error *first = nullptr;
+        for (const thrown_error *at = thrown_.load(std::memory_order_acquire); at != nullptr; at = at->earlier) {
+            if (at->is(error)) first = at;
+        }
+        if (first != nullptr) std::rethrow_exception(first->exception);
+    }
+#endif
+
+private:
+    ~group_state() {
+        thrown_error *at = thrown_.load(std::memory_order_relaxed);
+        while (at != nullptr) {
+            thrown_error *const earlier = at->earlier;
+            delete at;
+            at = earlier;
+        }
+    }
+
+#if defined(__cpp_exceptions)
+    std::int64_t fail(belay_group group, belay_ctx ctx, std::int64_t code, const char *message) noexcept {
+        const bool is_echo = (code == BELAY_CANCELED || code == BELAY_DEADLINE_EXCEEDED) && belay_is_done(ctx);
+        if (!is_echo) {
+            keep(code, message); /* first: who waits may see the error from the next line on */
+            (void)belay_group_fail(group, code, message);
+        }
+        return code;
+    }
+
+    /* Without memory the group has the error, and no exception. */
+    void keep(std::int64_t code, const char *message) noexcept {
+        std::unique_ptr<thrown_error> mine(new (std::nothrow) thrown_error());
+        if (!mine) return;
+        mine->exception = std::current_exception();
+        mine->code = code;
+        const std::size_t length = std::strlen(message);
+        std::memcpy(mine->message, message, length < sizeof mine->message ? length : sizeof mine->message - 1);
+        mine->earlier = thrown_.load(std::memory_order_acquire);
+        do {
+            for (const thrown_error *at = mine->earlier; at != nullptr; at = at->earlier) {
+                if (at->code == code && std::strcmp(at->message, mine->message) == 0) return; /* says the same */
+            }
+        } while (!thrown_.compare_exchange_weak(mine->earlier, mine.get(), std::memory_order_acq_rel));
+        (void)mine.release();
+    }
+#endif
+
+    std::atomic<std::size_t> holders_{1};
+    std::atomic<thrown_error *> thrown_{nullptr};
+};
+
+/* Calls a task, with the group's context if it takes one. */
+template <class F>
+auto call_task(F &callable, context_view ctx, int /* preferred */) -> decltype(callable(ctx)) {
+    return callable(ctx);
+}
+template <class F>
+auto call_task(F &callable, context_view, long) -> decltype(callable()) {
+    return callable();
+}
+
+/* What a task returned, as its group understands it. */
+inline std::int64_t task_code(belay_group group, const std::error_code &error) {
+    if (!error) return 0;
+    if (error.category() == category()) return error.value();
+    /* Its number would be taken for something else. */
+    const std::string text = error.category().name() + (':' + std::to_string(error.value())) + ' ' + error.message();
+    (void)belay_group_fail(group, BELAY_EFAILED, text.c_str());
+    return BELAY_EFAILED;
+}
+template <class Code, class = typename std::enable_if<std::is_integral<Code>::value>::type>
+std::int64_t task_code(belay_group, Code code) noexcept {
+    static_assert(!std::is_same<Code, bool>::value, "belay: does true mean success? Return an error code");
+    return static_cast<std::int64_t>(code);
+}
+inline std::int64_t task_code(belay_group, belay_status status) noexcept { return status; }
+
+template <class F>
+class task final {
+public:
+    template <class G>
+    task(G &&callable, belay_group group, group_state *state)
+        : callable_(std::forward<G>(callable)), group_(group), state_(state) {
+        state_->retain();
+    }
+    task(const task &) = delete;
+    task &operator=(const task &) = delete;
+    ~task() { state_->release(); }
+
+    static std::int64_t run(belay_ctx ctx, void *raw) noexcept {
+        using result = decltype(call_task(std::declval<F &>(), context_view(), 0));
+        std::unique_ptr<task> self(static_cast<task *>(raw));
+#if defined(__cpp_exceptions)
+        try {
+            return self->call(ctx, std::is_void<result>());
+        } catch (...) {
+            return self->state_->fail(self->group_, ctx);
+        }
+#else
+        return self->call(ctx, std::is_void<result>());
+#endif
+    }
+
+private:
+    std::int64_t call(context_view ctx, std::true_type /* void */) {
+        call_task(callable_, ctx, 0);
+        return 0;
+    }
+    std::int64_t call(context_view ctx, std::false_type) { return task_code(group_, call_task(callable_, ctx, 0)); }
+
+    F callable_;
+    belay_group group_;
+    group_state *state_;
+};
+
+} // namespace detail
+
+/* Owns a group: tasks that work on one thing, so many at a time, under one context, which the first error ends.
+ *
+ *     belay::group parts(request, 8);
+ *     for (part &each : page) (void)parts.go([&each](belay::context_view ctx) { return fetch(ctx, each); });
+ *     if (parts.wait()) …
+ *
+ * A task is called with the group's context, or with nothing, and returns nothing, a std::error_code, a belay_status,
+ * or a number of its own; what is not 0, or empty, is an error, as for belay_group_go. An error code of another
+ * category than belay::category() counts as errc::failed, with "category:value message" as the text.
+ *
+ * What a task throws is an error, too: errc::failed with what() as the text; a std::system_error of belay::category()
+ * has its own status. Of all errors, returned, thrown, or given by fail, the first one counts, and where that was
+ * thrown, wait throws it: the same object to all that wait. The exceptions go with the group, or with its last task. A
+ * throw_if_done() after the group's context has ended is an echo of that end: it hides no error and is not thrown
+ * again.
+ *
+ * The destructor cancels what is still at work, waits until all tasks have returned, and passes over errors that nobody
+ * has waited for. So tasks may refer to what lives longer than their group. It does not wait inside a task of its own,
+ * or where tasks, callbacks and groups wait for each other in a ring. It waits for tasks in a manual runtime, too,
+ * which another thread then has to poll. A callable is destroyed when its task has returned, before a wait does, or
+ * when it is refused.
+ *
+ * Any thread may use the const members at any time, tasks too, for as long as this object is there. */
+class BELAY_NODISCARD group {
+public:
+    /* No group: starts nothing. */
+    group() noexcept = default;
+    /* belay_group_new: a group under `parent`, of which `limit` tasks may run at a time. False, if it could not be
+     * made: last_error() says why, if it is asked at once; it starts nothing (errc::invalid). */
+    explicit group(context_view parent, std::int32_t limit = BELAY_UNLIMITED) noexcept {
+        detail::group_state *const state = new (std::nothrow) detail::group_state();
+        if (state == nullptr) return;
+        raw_ = belay_group_new(parent.raw(), limit, &ctx_);
+        if (raw_.bits == 0) state->release();
+        else state_ = state;
+    }
+    group(group &&other) noexcept { swap(other); }
+    group &operator=(group &&other) noexcept {
+        group(std::move(other)).swap(*this);
+        return *this;
+    }
+    group(const group &) = delete;
+    group &operator=(const group &) = delete;
+    ~group() {
+        if (raw_.bits == 0) return;
+        (void)cancel();
+        (void)belay_group_wait(raw_, BELAY_FOREVER, nullptr);
+        (void)abandon();
+    }
+
+    void swap(group &other) noexcept {
+        std::swap(raw_, other.raw_);
+        std::swap(ctx_, other.ctx_);
+        std::swap(state_, other.state_);
+    }
+
+    /* False for no group. */
+    explicit operator bool() const noexcept { return raw_.bits != 0; }
+    /* The handle, for C. */
+    belay_group raw() const noexcept { return raw_; }
+    /* The context of the tasks. It is the group's own. */
+    context_view ctx() const noexcept { return ctx_; }
+
+    /* belay_group_go: has `callable` called once, on the executor, also when the context has ended by then. Blocks
+     * while as many tasks run as may; inside a task of this group it then calls it itself. On any error it is destroyed
+     * without a call: errc::deadlock for a limit of 0, errc::no_memory, errc::invalid, errc::stale, errc::forked.
+     * Throws what the callable's copy or move throws, and starts nothing then. */
+    template <class F>
+    std::error_code go(F &&callable) const {
+        return start(belay_group_go, std::forward<F>(callable));
+    }
+    /* The same, but errc::busy where that one would block, or call it itself. */
+    template <class F>
+    std::error_code try_go(F &&callable) const {
+        return start(belay_group_try_go, std::forward<F>(callable));
+    }
+    /* belay_group_set_limit; errc::busy while tasks run or are queued. */
+    std::error_code set_limit(std::int32_t limit) const noexcept {
+        return make_error_code(belay_group_set_limit(raw_, limit));
+    }
+
+    /* Ends the context of the tasks: no error, but tasks that report it are echoes, which wait tells of. */
+    std::error_code cancel() const noexcept { return make_error_code(belay_cancel(ctx_)); }
+    /* The same with a cause. */
+    std::error_code cancel(std::int64_t code, const char *message) const noexcept {
+        return make_error_code(belay_cancel_cause(ctx_, code, message));
+    }
+    /* belay_group_fail: gives the group an error, with a text that is copied. A code of 0 is errc::invalid. */
+    std::error_code fail(std::int64_t code, const char *message) const noexcept {
+        return make_error_code(belay_group_fail(raw_, code, message));
+    }
+
+    /* Waits until no task runs or is queued, and ends their context. Empty if all of them succeeded. If not, throws the
+     * exception if the first error was one; else errc::failed, and *error, if not null, is that error, or for echoes
+     * alone why the context ended (it is set before the throw, too). errc::deadlock at once where it would be for ever,
+     * such as inside a task of this group. */
+    std::error_code wait(belay_cause *error = nullptr) const { return settle(BELAY_FOREVER, error); }
+    /* The same for no longer than `timeout`: then errc::timeout, and nothing is ended. */
+    template <class Rep, class Period>
+    std::error_code wait_for(std::chrono::duration<Rep, Period> timeout, belay_cause *error = nullptr) const {
+        return settle(nanoseconds_of(timeout), error);
+    }
+
+    /* belay_group_free: ends the context, and owns nothing afterwards, without waiting: tasks that run finish, those
+     * that are queued still run. For tasks that use nothing that goes before them. */
+    std::error_code abandon() noexcept {
+        if (raw_.bits == 0) return std::error_code();
+        const belay_status status = belay_group_free(raw_);
+        state_->release();
+        raw_ = belay_group();
+        ctx_ = belay_ctx();
+        state_ = nullptr;
+        return make_error_code(status);
+    }
+
+private:
+    template <class F>
+    std::error_code start(belay_status (*by)(belay_group, std::int64_t (*)(belay_ctx, void *), void *),
+                          F &&callable) const {
+        using stored = detail::task<typename std::decay<F>::type>;
+        if (raw_.bits == 0) return make_error_code(BELAY_EINVAL);
+        std::unique_ptr<stored> owner(new (std::nothrow) stored(std::forward<F>(callable), raw_, state_));
+        if (!owner) return make_error_code(BELAY_ENOMEM);
+        const belay_status status = by(raw_, stored::run, owner.get());
+        if (status == BELAY_OK) (void)owner.release(); /* the task's, which may have gone by now */
+        return make_error_code(status);
+    }
+
+    std::error_code settle(belay_duration timeout, belay_cause *error) const {
+        belay_cause first = belay_cause();
+        const belay_status status = belay_group_wait(raw_, timeout, &first);
+        if (status == BELAY_EFAILED) {
+            if (error != nullptr) *error = first;
+#if defined(__cpp_exceptions)
+            state_->rethrow(first);
+#endif
+        }
+        return make_error_code(status);
+    }
+
+    belay_group raw_ = belay_group();
+    belay_ctx ctx_ = belay_ctx();
+    detail::group_state *state_ = nullptr;
+};
 
 } // namespace belay
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// belay.hpp: owners and views, time, merges, signals, typed values, callbacks and timers that are held safely. Built as
-// C++11, C++20, and C++23 without exceptions.
+// belay.hpp: owners and views, time, merges, signals, typed values, callbacks, timers and groups that are held safely.
+// Built as C++11, C++20, and C++23 without exceptions.
 #include <belay.hpp>
 
 #include <array>
@@ -13,6 +13,7 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -39,6 +40,8 @@ static_assert(!std::is_convertible<belay::lite_context &, belay::context_view>::
 static_assert(!std::is_copy_constructible<belay::registration>::value, "a registration is not copied");
 static_assert(std::is_nothrow_move_assignable<belay::registration>::value, "a registration is moved");
 static_assert(std::is_nothrow_move_assignable<belay::timer>::value, "a timer is moved");
+static_assert(!std::is_copy_constructible<belay::group>::value, "a group is not copied");
+static_assert(std::is_nothrow_move_assignable<belay::group>::value, "a group is moved");
 static_assert(std::is_error_code_enum<belay::errc>::value, "errors are error codes");
 
 static uint64_t measure(const char *name) {
@@ -535,6 +538,272 @@ static void timers_end_after_their_context() {
     CHECK(alive == 0);
 }
 
+// --- Groups ----------------------------------------------------------------------------------------------------------
+
+static void groups_run_their_tasks() {
+    static std::atomic<int> calls{0};
+    belay::context request = belay::background().with_cancel();
+    std::atomic<int> now{0}, most{0};
+    belay::group group(request, 2);
+    CHECK(group && !group.ctx().done() && group.ctx() != request);
+    for (int i = 0; i < 8; i++) {
+        CHECK(!group.go([&](belay::context_view ctx) {
+            CHECK(ctx == group.ctx());
+            const int at_work = ++now;
+            for (int seen = most; at_work > seen && !most.compare_exchange_weak(seen, at_work);) {}
+            std::this_thread::sleep_for(microseconds(500));
+            now--;
+            calls++;
+        }));
+    }
+    CHECK(!group.wait() && calls == 8 && most <= 2 && group.ctx().done() && !request.done());
+
+    // All kinds of callables, with the context and without; a callable is called as what it is.
+    belay::group kinds(request);
+    struct here { static void call() { calls++; } };
+    struct mover {
+        std::unique_ptr<int> held;
+        int operator()() { return *held; }
+    };
+    struct either {
+        std::atomic<int> *with, *without;
+        void operator()(belay::context_view) const { ++*with; }
+        void operator()() const { ++*without; }
+    };
+    std::atomic<int> with{0}, without{0};
+    std::function<std::error_code(belay::context_view)> function = [](belay::context_view ctx) { return ctx.error(); };
+    CHECK(!kinds.go(here::call) && !kinds.go(&here::call) && !kinds.go(function));
+    CHECK(!kinds.go(mover{std::unique_ptr<int>(new int(0))}) && !kinds.try_go([] { return BELAY_OK; }));
+    CHECK(!kinds.go(either{&with, &without}) && !kinds.go([] { return std::error_code(); }));
+    CHECK(!kinds.wait() && calls == 10 && with == 1 && without == 0);
+}
+
+// Each callable is destroyed once: after its call, before a wait returns, or when it is refused.
+static void callables_of_groups_are_destroyed_once() {
+    std::atomic<int> calls{0};
+    belay::group group(belay::background(), 0);
+    counted named(&calls);
+    CHECK(group.go(named) == belay::errc::deadlock && alive == 1);
+    CHECK(group.go(counted(&calls)) == belay::errc::deadlock);
+    CHECK(group.try_go(counted(&calls)) == belay::errc::busy);
+    CHECK(alive == 1);
+    CHECK(!group.set_limit(1) && !group.go(named) && !group.wait_for(hours(1)));
+    CHECK(alive == 1 && calls == 1);
+
+    std::atomic<bool> go_on{false};
+    CHECK(!group.go([&] { eventually([&] { return go_on.load(); }); }));
+    CHECK(group.try_go(counted(&calls)) == belay::errc::busy && group.set_limit(2) == belay::errc::busy);
+    CHECK(group.wait_for(seconds(0)) == belay::errc::timeout && alive == 1);
+    go_on = true;
+    CHECK(!group.wait() && !group.go(counted(&calls)) && !group.wait() && calls == 2); // also after the end
+
+    CHECK(!group.abandon() && !group && !group.abandon() && group.ctx().done());
+    CHECK(group.go(counted(&calls)) == belay::errc::invalid && group.wait() == belay::errc::invalid);
+    CHECK(alive == 1);
+    belay::group none, refused((belay::context_view()));
+    CHECK(!refused && belay::last_error() == belay::errc::invalid && refused.ctx().done());
+    CHECK(none.go(counted(&calls)) == belay::errc::invalid && none.try_go(named) == belay::errc::invalid);
+    CHECK(alive == 1);
+    CHECK(none.fail(1, "one") == belay::errc::invalid && none.set_limit(1) == belay::errc::invalid && none.cancel());
+    belay::group freed(belay::background());
+    const belay_group raw = freed.raw();
+    CHECK(belay_group_free(raw) == BELAY_OK && freed.go(counted(&calls)) == belay::errc::stale);
+    CHECK(alive == 1 && calls == 2);
+#if defined(__cpp_exceptions)
+    struct thrower {
+        thrower() = default;
+        thrower(const thrower &) { throw 7; }
+        void operator()() const {}
+    };
+    belay::group live(belay::background());
+    const thrower never;
+    bool thrown = false;
+    try {
+        (void)live.go(never);
+    } catch (int) {
+        thrown = true;
+    }
+    CHECK(thrown && !live.wait());
+#endif
+}
+
+static void the_first_error_counts() {
+    const auto error_of = [](belay::group &group) {
+        belay_cause why = belay_cause();
+        CHECK(group.wait(&why) == belay::errc::failed);
+        return why;
+    };
+    belay::context request = belay::background().with_cancel();
+    {
+        belay::group group(request);
+        CHECK(!group.go([](belay::context_view ctx) { return ctx.wait(); }));
+        CHECK(!group.go([] { return 404; }));
+        const belay_cause why = error_of(group);
+        CHECK(why.code == 404 && std::strcmp(why.message, "a task returned 404") == 0);
+        CHECK(group.ctx().cause().code == 404 && !request.done() && error_of(group).code == 404);
+    }
+    {
+        belay::group group(request);
+        CHECK(!group.go([&group] { CHECK(!group.fail(7, "seven")); }) && error_of(group).code == 7);
+        CHECK(group.fail(0, "nothing") == belay::errc::invalid && std::strcmp(error_of(group).message, "seven") == 0);
+    }
+    belay::group status(request), code(request), foreign(request), listed(request);
+    CHECK(!status.go([] { return BELAY_ENOMEM; }) && error_of(status).code == BELAY_ENOMEM);
+    CHECK(!code.go([] { return belay::make_error_code(belay::errc::timeout); }));
+    CHECK(error_of(code).code == BELAY_TIMEOUT);
+    CHECK(!listed.go([] { return belay::errc::busy; }) && error_of(listed).code == BELAY_EBUSY);
+    // Its number is that of BELAY_DEADLINE_EXCEEDED, and means something else.
+    CHECK(!foreign.go([] { return std::make_error_code(std::errc::no_such_file_or_directory); }));
+    const belay_cause why = error_of(foreign);
+    CHECK(why.code == BELAY_EFAILED && std::strncmp(why.message, "generic:2 ", 10) == 0);
+
+    belay::group canceled(request);
+    CHECK(!canceled.cancel(9, "nine") && !canceled.go([](belay::context_view ctx) { return ctx.error(); }));
+    CHECK(error_of(canceled).code == 9);
+    belay::group quiet(request);
+    CHECK(!quiet.cancel() && !quiet.go([] {}) && !quiet.wait());
+}
+
+static void tasks_start_tasks() {
+    std::atomic<int> calls{0};
+    belay::group group(belay::background(), 1);
+    CHECK(!group.go([&] {
+        CHECK(group.try_go(counted(&calls)) == belay::errc::busy);
+        CHECK(!group.go(counted(&calls)) && calls == 1); // in its place
+        CHECK(alive == 0 && group.wait() == belay::errc::deadlock);
+    }));
+    CHECK(!group.wait());
+}
+
+static void groups_end_with_their_owner() {
+    std::atomic<int> calls{0}, stage{0};
+    {
+        belay::group group(belay::background());
+        CHECK(!group.go([&stage](belay::context_view ctx) {
+            stage = 1;
+            (void)ctx.wait();
+            std::this_thread::sleep_for(milliseconds(5));
+            stage = 2;
+        }));
+        CHECK(!group.go(counted(&calls)));
+        belay::group moved(std::move(group));
+        CHECK(!group && moved);
+        group = std::move(moved);
+        CHECK(group && !moved);
+    }
+    CHECK(stage == 2 && calls == 1 && alive == 0);
+    {
+        belay::group group(belay::background());
+        CHECK(!group.go([&stage](belay::context_view ctx) { stage = ctx.wait() ? 3 : 4; }));
+        group = belay::group();
+        CHECK(stage == 3);
+    }
+    // A task may be the last to know its group: then nobody waits for it.
+    std::unique_ptr<belay::group> own(new belay::group(belay::background()));
+    belay::group *const at = own.get();
+    CHECK(!at->go([&own, &calls] {
+        const counted tracked(&calls);
+        own.reset();
+        tracked();
+        return 5;
+    }));
+    eventually([&] { return calls == 2 && alive == 0; });
+    // And an owner may give it up: what is queued still runs.
+    belay::group left(belay::background());
+    for (int i = 0; i < 4; i++) CHECK(!left.go(counted(&calls)));
+    CHECK(!left.abandon());
+    eventually([&] { return calls == 6 && alive == 0; });
+}
+
+#if defined(__cpp_exceptions)
+/* What a wait throws: the text of a std::exception, "int" for an int, "" for nothing. */
+static std::string thrown_by(const belay::group &group, belay_cause *why = nullptr) {
+    try {
+        (void)group.wait(why);
+    } catch (const std::exception &error) {
+        return error.what();
+    } catch (int) {
+        return "int";
+    }
+    return "";
+}
+
+static void exceptions_are_thrown_by_the_wait() {
+    std::atomic<int> calls{0};
+    belay::context request = belay::background().with_cancel();
+    {
+        belay::group group(request);
+        belay_cause why = belay_cause();
+        CHECK(!group.go([](belay::context_view ctx) { (void)ctx.wait(); ctx.throw_if_done(); })); // an echo
+        CHECK(!group.go([](belay::context_view ctx) { (void)ctx.wait(); throw std::runtime_error("too late"); }));
+        const counted tracked(&calls);
+        CHECK(!group.go([tracked]() -> int { throw std::runtime_error("no such picture"); }));
+        CHECK(thrown_by(group, &why) == "no such picture" && why.code == BELAY_EFAILED && alive == 1);
+        CHECK(std::strcmp(group.ctx().cause().message, "no such picture") == 0);
+        CHECK(thrown_by(group) == "no such picture"); // as often as it is asked
+        bool timed = false;
+        try {
+            (void)group.wait_for(hours(1));
+        } catch (const std::runtime_error &) {
+            timed = true;
+        }
+        CHECK(timed);
+    }
+    belay::group number(request), status(request), cut(request), none(request), returned(request), echo(request);
+    CHECK(!number.go([] { throw 7; }) && thrown_by(number) == "int");
+    // A status that is thrown is the error's code; here it is no echo, for the group is live.
+    belay::context late = request.with_timeout(seconds(0), 5, "five");
+    belay_cause why = belay_cause();
+    CHECK(!status.go([&late] { late.throw_if_done(); }) && thrown_by(status, &why).find("five") == 0);
+    CHECK(why.code == BELAY_DEADLINE_EXCEEDED && status.ctx().cause().code == BELAY_DEADLINE_EXCEEDED);
+    // A text that does not fit, cut in the middle of a character.
+    const std::string text = std::string(54, 'x') + "\xc3\xa9 and more";
+    CHECK(!cut.go([&text] { throw std::runtime_error(text); }) && thrown_by(cut, &why) == text);
+    CHECK(std::string(why.message) == std::string(54, 'x'));
+    // Where the first error was returned, what is thrown after it is not the error.
+    CHECK(!returned.go([&returned] { CHECK(!returned.fail(404, "first")); throw std::runtime_error("second"); }));
+    CHECK(thrown_by(returned, &why) == "" && why.code == 404);
+    // An end from elsewhere is an end, and no error that anybody threw.
+    CHECK(!echo.cancel(9, "nine") && !echo.go([](belay::context_view ctx) { ctx.throw_if_done(); }));
+    CHECK(thrown_by(echo, &why) == "" && why.code == 9);
+    CHECK(!none.go([] {}) && thrown_by(none) == "");
+    // A task in another one's place: what it throws is its own.
+    belay::group nested(request, 1);
+    CHECK(!nested.go([&nested] { CHECK(!nested.go([] { throw std::runtime_error("inside"); })); return 1; }));
+    CHECK(thrown_by(nested) == "inside");
+    // Nobody waits: the exception goes with the group.
+    belay::group unasked(request);
+    CHECK(!unasked.go([] { throw std::runtime_error("unheard"); }));
+}
+
+// Tasks on many threads throw, return and are refused at the same time: one error is the first, for all who wait.
+static void races_of_errors() {
+    for (int round = 0; round < 100; round++) {
+        std::atomic<int> calls{0}, started{0};
+        belay::group group(belay::background(), 1 + round % 3);
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 4; i++) {
+            threads.emplace_back([&group, &calls, &started](int number) {
+                const counted tracked(&calls);
+                const auto task = [tracked, number]() -> int {
+                    tracked();
+                    if (number == 3) return 3;
+                    throw std::runtime_error(std::to_string(number % 2));
+                };
+                if (!group.go(task)) started++;
+                if (!group.try_go(task)) started++;
+            }, i);
+        }
+        for (std::thread &thread : threads) thread.join();
+        belay_cause why = belay_cause();
+        const std::string thrown = thrown_by(group, &why);
+        CHECK(alive == 0 && calls == started);
+        CHECK(thrown.empty() ? why.code == 3 : why.code == BELAY_EFAILED && thrown == why.message);
+        CHECK(thrown_by(group) == thrown);
+    }
+}
+#endif
+
 // Owners on many threads come and go while their parent ends: nothing is lost, and nothing is called after its owner.
 static void races() {
     for (int round = 0; round < 100; round++) {
@@ -585,6 +854,15 @@ int main() {
         {"destructors wait for running timers", destructors_wait_for_running_timers},
         {"a timer may drop itself", a_timer_may_drop_itself},
         {"timers end after their context", timers_end_after_their_context},
+        {"groups run their tasks", groups_run_their_tasks},
+        {"callables of groups are destroyed once", callables_of_groups_are_destroyed_once},
+        {"the first error counts", the_first_error_counts},
+        {"tasks start tasks", tasks_start_tasks},
+        {"groups end with their owner", groups_end_with_their_owner},
+#if defined(__cpp_exceptions)
+        {"exceptions are thrown by the wait", exceptions_are_thrown_by_the_wait},
+        {"races of errors", races_of_errors},
+#endif
         {"races", races},
     };
     for (const auto &test : tests) {
