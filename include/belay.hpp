@@ -19,11 +19,11 @@
  * belay.h is the manual: what it promises of a function holds for the member that calls it, and so do its ground rules
  * for threads, signals, forks and callbacks. What is said here is what C++ adds:
  *
- *   Ownership   belay::context, lite_context, registration, timer and group own, can be moved and not copied, and give
- *               up what they own in their destructors. belay::context_view owns nothing and is a handle: copy it
- *               freely. A context is a view, so it can be passed wherever a view is wanted. One owner is not to be used
- *               by two threads at a time, if one of them changes it (moves, assigns, closes, stops it); views of the
- *               same context are as free as handles are.
+ *   Ownership   belay::context, lite_context, registration, timer, group and pool own, can be moved and not copied,
+ *               and give up what they own in their destructors. belay::context_view owns nothing and is a handle: copy
+ *               it freely. A context is a view, so it can be passed wherever a view is wanted. One owner is not to be
+ *               used by two threads at a time, if one of them changes it (moves, assigns, closes, stops it); views of
+ *               the same context are as free as handles are.
  *               An owner without a name closes at the end of its statement, and that ends what was derived from it:
  *               after `auto ctx = background().with_timeout(t).with_value(k, v);` ctx is done, and so is a view of a
  *               temporary. Give each step a name. Fine are the argument of a call, `fetch(parent.with_timeout(t))`, and
@@ -41,8 +41,8 @@
  *               and with libc++ (elsewhere the distance from now is taken); time_point::max() means never. Where a
  *               runtime has a virtual clock, points are that clock's, and steady_clock::now() is none of them: there
  *               the present is ctx.now().
- *   The rest    Foreign parents, pools, runtimes and headers have no form of their own here. Call their functions
- *               with raw(), and hand contexts that they make to context::adopt().
+ *   The rest    Foreign parents, runtimes, headers, measurements, trees and profiles have no form of their own here.
+ *               Call their functions with raw(), and hand contexts that they make to context::adopt().
  */
 #ifndef BELAY_HPP
 #define BELAY_HPP
@@ -418,6 +418,8 @@ private:
 
 class context;
 class lite_context;
+template <class T>
+class pool;
 
 /* A context that somebody else owns: a handle of 64 bits, trivially copyable. It cannot dangle: once the context is
  * closed it reads as done, with errc::stale. */
@@ -466,6 +468,10 @@ public:
     /* The same with a value that is not taken over: it has to outlive all contexts that can see it. */
     template <class T>
     context with_reference(const key<T> &which, T &value) const noexcept;
+    /* belay_with_data: a context that carries an item of the pool, which goes back by itself when nobody can see it any
+     * more; *data, if not null, is that item. On failure none, and *data is nullptr. */
+    template <class T>
+    context with_data(const pool<T> &of, T **data = nullptr) const noexcept;
     /* belay_notify_signals: a context that also ends when one of these signals arrives, whose default action is off
      * until the close: `with_signals({SIGINT, SIGTERM})`. {} is for one that a handler of yours ends; there call
      * belay_cancel(ctx.raw()), which is async-signal-safe, as no member is. */
@@ -508,6 +514,9 @@ public:
     T *value(const key<T> &which) const noexcept {
         return static_cast<T *>(belay_value(raw_, which.raw()));
     }
+    /* belay_data: the pool's item that the nearest context carries; nullptr where there is none. Valid as long. */
+    template <class T>
+    T *data(const pool<T> &of) const noexcept;
 #if defined(__cpp_exceptions)
     /* Throws std::system_error with error() and the cause's message if the context has ended; otherwise nothing. */
     void throw_if_done() const {
@@ -1157,6 +1166,217 @@ private:
     belay_ctx ctx_ = belay_ctx();
     detail::group_state *state_ = nullptr;
 };
+
+/* --- Pools ---------------------------------------------------------------------------------------------------- */
+
+/* What a pool is to be like, beside its items. */
+struct pool_options {
+    std::size_t cap = 0;        /* the most items in existence at a time, in use or free; 0: no limit */
+    bool checked = false;       /* BELAY_POOL_CHECKED: finds uses of items that were given back. For tests */
+    const char *name = nullptr; /* for people; copied, cut at 63 bytes */
+};
+
+namespace detail {
+
+/* What a pool calls for its items. It goes with the last of them, or with the pool's owner, whichever is later: items
+ * in use outlive their pool. */
+class pool_hooks {
+public:
+    virtual ~pool_hooks() = default;
+    void retain() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept {
+        if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+private:
+    std::atomic<std::size_t> holders_{1};
+};
+
+template <class T>
+struct constructed {
+    void operator()(void *at) const { ::new (at) T(); }
+};
+
+template <class T, class Make>
+struct made_by {
+    Make make;
+    void operator()(void *at) { ::new (at) T(make()); }
+};
+
+template <class T, class Make, class Reset>
+class hooks_of final : public pool_hooks {
+public:
+    template <class M, class R>
+    hooks_of(M &&make, R &&reset) : make_(std::forward<M>(make)), reset_(std::forward<R>(reset)) {}
+
+    static bool make(void *item, void *raw) noexcept {
+        hooks_of *const self = static_cast<hooks_of *>(raw);
+#if defined(__cpp_exceptions)
+        try {
+            self->make_(item);
+        } catch (...) {
+            return false;
+        }
+#else
+        self->make_(item);
+#endif
+        self->retain();
+        return true;
+    }
+    static void reset(void *item, void *raw) noexcept { static_cast<hooks_of *>(raw)->reset_(*static_cast<T *>(item)); }
+    static void drop(void *item, void *raw) noexcept {
+        static_cast<T *>(item)->~T();
+        static_cast<hooks_of *>(raw)->release();
+    }
+
+private:
+    Make make_;
+    Reset reset_;
+};
+
+} // namespace detail
+
+/* Owns a pool of T, made once and used again: for what is large or dear to make (see belay_pool_new).
+ *
+ *     static belay::pool<parser> parsers([](parser &used) { used.clear(); });
+ *     belay::context request = connection.with_data(parsers);      // found by all work below: ctx.data(parsers)
+ *     belay::pool<parser>::item one = parsers.get();               // or without a context
+ *
+ * `reset` is called with each item that was given back, on the thread that does, and makes it fit for the next use; it
+ * keeps what is dear, and forgets the rest. T's destructor runs when an item goes for good. Neither may throw
+ * (std::terminate). Hooks are called by many threads at a time, for different items; those with state order it
+ * themselves.
+ *
+ * The destructor frees the pool: free items are destroyed before it returns, those in use when they are given back. It
+ * waits for nothing. `reset` and `make` live as long as there are items. Any thread may use the const members at any
+ * time, for as long as this object is there. */
+template <class T>
+class BELAY_NODISCARD pool {
+public:
+    /* An item in use: its destructor gives it back, on whatever thread, also when the pool has gone. */
+    class BELAY_NODISCARD item {
+    public:
+        /* No item. */
+        item() noexcept = default;
+        item(item &&other) noexcept { swap(other); }
+        item &operator=(item &&other) noexcept {
+            item(std::move(other)).swap(*this);
+            return *this;
+        }
+        item(const item &) = delete;
+        item &operator=(const item &) = delete;
+        ~item() {
+            if (item_ != nullptr) (void)belay_pool_put(pool_, item_);
+        }
+
+        void swap(item &other) noexcept {
+            std::swap(pool_, other.pool_);
+            std::swap(item_, other.item_);
+        }
+
+        /* False for no item: last_error() says why, if it is asked at once. */
+        explicit operator bool() const noexcept { return item_ != nullptr; }
+        /* The item, which stays this object's; nullptr for none. */
+        T *get() const noexcept { return item_; }
+        T &operator*() const noexcept { return *item_; }
+        T *operator->() const noexcept { return item_; }
+        /* Gives up ownership without giving back: for code that calls belay_pool_put. */
+        BELAY_NODISCARD T *release() noexcept {
+            T *const mine = item_;
+            item_ = nullptr;
+            return mine;
+        }
+
+    private:
+        friend class pool;
+        item(belay_pool from, T *mine) noexcept : pool_(from), item_(mine) {}
+
+        belay_pool pool_ = belay_pool();
+        T *item_ = nullptr;
+    };
+
+    /* No pool: has no items. */
+    pool() noexcept = default;
+    /* belay_pool_new: a pool whose items are made as T(), and reset by `reset(item)`. False if it could not be made:
+     * last_error() says why, if it is asked at once. Throws what copying or moving `reset` throws. */
+    template <class Reset, class = decltype(std::declval<typename std::decay<Reset>::type &>()(std::declval<T &>()))>
+    explicit pool(Reset &&reset, pool_options options = pool_options()) {
+        open(detail::constructed<T>(), std::forward<Reset>(reset), options);
+    }
+    /* The same with items made as T(make()): for a T that is made of something. */
+    template <class Make, class Reset,
+              class = decltype(std::declval<typename std::decay<Reset>::type &>()(std::declval<T &>()))>
+    pool(Make &&make, Reset &&reset, pool_options options = pool_options()) {
+        using maker = detail::made_by<T, typename std::decay<Make>::type>;
+        open(maker{std::forward<Make>(make)}, std::forward<Reset>(reset), options);
+    }
+    pool(pool &&other) noexcept { swap(other); }
+    pool &operator=(pool &&other) noexcept {
+        pool(std::move(other)).swap(*this);
+        return *this;
+    }
+    pool(const pool &) = delete;
+    pool &operator=(const pool &) = delete;
+    ~pool() {
+        if (raw_.bits == 0) return;
+        (void)belay_pool_free(raw_);
+        hooks_->release();
+    }
+
+    void swap(pool &other) noexcept {
+        std::swap(raw_, other.raw_);
+        std::swap(hooks_, other.hooks_);
+    }
+
+    /* False for no pool. */
+    explicit operator bool() const noexcept { return raw_.bits != 0; }
+    /* The handle, for C. */
+    belay_pool raw() const noexcept { return raw_; }
+
+    /* belay_pool_get: an item, as it was made or last reset. None on failure: errc::no_memory at the cap, without
+     * memory, and where T's constructor or `make` threw, which is not passed on. Does not wait. */
+    item get() const noexcept { return item(raw_, static_cast<T *>(belay_pool_get(raw_))); }
+    /* belay_pool_trim: destroys all items that are free. For a quiet moment. */
+    std::error_code trim() const noexcept { return make_error_code(belay_pool_trim(raw_)); }
+
+private:
+    template <class Make, class Reset>
+    void open(Make &&make, Reset &&reset, const pool_options &options) {
+        using hooks = detail::hooks_of<T, typename std::decay<Make>::type, typename std::decay<Reset>::type>;
+        hooks *const self = new (std::nothrow) hooks(std::forward<Make>(make), std::forward<Reset>(reset));
+        if (self == nullptr) return;
+        belay_pool_desc desc = belay_pool_desc();
+        desc.size = sizeof desc;
+        desc.item_size = sizeof(T);
+        desc.alignment = alignof(T) > alignof(std::max_align_t) ? alignof(T) : 0;
+        desc.init = hooks::make;
+        desc.reset = hooks::reset;
+        desc.drop = hooks::drop;
+        desc.self = self;
+        desc.cap = options.cap;
+        desc.flags = options.checked ? BELAY_POOL_CHECKED : 0;
+        desc.name = options.name;
+        raw_ = belay_pool_new(&desc);
+        if (raw_.bits == 0) self->release();
+        else hooks_ = self;
+    }
+
+    belay_pool raw_ = belay_pool();
+    detail::pool_hooks *hooks_ = nullptr;
+};
+
+template <class T>
+context context_view::with_data(const pool<T> &of, T **data) const noexcept {
+    void *item = nullptr;
+    const belay_ctx carrier = belay_with_data(raw_, of.raw(), &item);
+    if (data != nullptr) *data = static_cast<T *>(item);
+    return context(carrier);
+}
+
+template <class T>
+T *context_view::data(const pool<T> &of) const noexcept {
+    return static_cast<T *>(belay_data(raw_, of.raw()));
+}
 
 } // namespace belay
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// belay.hpp: owners and views, time, merges, signals, typed values, callbacks, timers and groups that are held safely.
-// Built as C++11, C++20, and C++23 without exceptions.
+// belay.hpp: owners and views, time, merges, signals, typed values, callbacks, timers and groups that are held safely,
+// pools. Built as C++11, C++20, and C++23 without exceptions.
 #include <belay.hpp>
 
 #include <array>
@@ -804,6 +804,126 @@ static void races_of_errors() {
 }
 #endif
 
+// --- Pools -----------------------------------------------------------------------------------------------------------
+
+static std::atomic<int> made{0}, destroyed{0}, cleared{0};
+struct alignas(64) scratch {
+    std::string text;
+    std::vector<int> numbers;
+    scratch() { made++; }
+    explicit scratch(const char *start) : text(start) { made++; }
+    scratch(scratch &&) = default;
+    ~scratch() { destroyed++; }
+    static void clear(scratch &used) {
+        used.numbers.clear();
+        cleared++;
+    }
+};
+static_assert(!std::is_copy_constructible<belay::pool<scratch>>::value, "a pool is not copied");
+static_assert(!std::is_constructible<belay::pool<scratch>, belay::pool<scratch> &>::value, "and is no reset of a pool");
+static_assert(std::is_nothrow_move_assignable<belay::pool<scratch>>::value, "a pool is moved");
+static_assert(!std::is_copy_constructible<belay::pool<scratch>::item>::value, "an item is not copied");
+static_assert(std::is_nothrow_move_constructible<belay::pool<scratch>::item>::value, "an item is moved");
+
+static void items_are_made_once_and_used_again() {
+    made = destroyed = cleared = 0;
+    belay_pool raw;
+    belay::pool<scratch>::item late;
+    {
+        belay::pool<scratch> pool(scratch::clear);
+        CHECK(pool && made == 0);
+        scratch *first = nullptr;
+        {
+            belay::pool<scratch>::item one = pool.get();
+            CHECK(one && reinterpret_cast<std::uintptr_t>(one.get()) % 64 == 0 && one->numbers.empty());
+            first = one.get();
+            one->text = "kept";
+            (*one).numbers.push_back(7);
+            belay::pool<scratch>::item moved = std::move(one);
+            CHECK(!one && one.get() == nullptr && moved.get() == first);
+            one = std::move(moved);
+            CHECK(one.get() == first && !moved && cleared == 0);
+        }
+        CHECK(made == 1 && cleared == 1 && destroyed == 0);
+        belay::pool<scratch>::item again = pool.get();
+        CHECK(again.get() == first && again->text == "kept" && again->numbers.empty() && made == 1);
+        late = pool.get();
+        CHECK(late && late.get() != first && made == 2);
+        again = belay::pool<scratch>::item();
+        CHECK(!pool.trim() && destroyed == 1 && made == 2);
+        scratch *const given_up = pool.get().release();
+        raw = pool.raw();
+        CHECK(belay_pool_put(raw, given_up) == BELAY_OK && made == 3);
+        belay::pool<scratch> moved(std::move(pool));
+        CHECK(!pool && moved.raw().bits == raw.bits && pool.trim() == belay::errc::invalid);
+        pool = std::move(moved);
+    }
+    CHECK(belay_pool_get(raw) == nullptr && destroyed == 2); // the one in use outlives its pool
+    late->text = "still here";
+    late = belay::pool<scratch>::item();
+    CHECK(destroyed == 3 && made == 3);
+}
+
+static void pools_have_options_and_hooks_of_any_kind() {
+    std::atomic<int> calls{0};
+    made = destroyed = 0;
+    belay::pool<scratch>::item last;
+    {
+        belay::pool_options options;
+        options.cap = 2;
+        options.checked = true;
+        options.name = "scratch";
+        const counted tracked(&calls);
+        belay::pool<scratch> pool([] { return scratch("start"); }, [tracked](scratch &used) {
+            used.text = "start";
+            tracked();
+        }, options);
+        last = pool.get();
+        belay::pool<scratch>::item other = pool.get(), none = pool.get();
+        CHECK(last && other && !none && belay::last_error() == belay::errc::no_memory);
+        CHECK(last->text == "start" && other->text == "start" && alive == 2);
+        other->text = "a text that does not fit into the string itself";
+        other = belay::pool<scratch>::item();
+        other = pool.get();
+        CHECK(other->text == "start" && calls == 1);
+    }
+    CHECK(alive == 1); // the hooks live for as long as items do
+    last = belay::pool<scratch>::item();
+    CHECK(alive == 0 && calls == 3 && made >= 2);
+
+    const belay::pool<scratch> none;
+    CHECK(!none && !none.get() && belay::last_error() == belay::errc::invalid);
+    CHECK(none.trim() == belay::errc::invalid && belay::background().with_data(none).is_none());
+    CHECK(belay::background().data(none) == nullptr);
+#if defined(__cpp_exceptions)
+    struct thrower {
+        thrower() { if (made++ == 0) throw 7; }
+    };
+    made = 0;
+    belay::pool<thrower> throwing([](thrower &) {});
+    CHECK(!throwing.get() && belay::last_error() == belay::errc::no_memory);
+    CHECK(throwing.get() && made == 2);
+#endif
+}
+
+static void data_hangs_on_contexts() {
+    made = destroyed = cleared = 0;
+    belay::pool<scratch> pool(scratch::clear), other(scratch::clear);
+    {
+        scratch *data = nullptr;
+        belay::context request = belay::background().with_data(pool, &data);
+        CHECK(data != nullptr && request.data(pool) == data && request.data(other) == nullptr);
+        CHECK(belay::background().data(pool) == nullptr && belay_pool_put(pool.raw(), data) == BELAY_EBUSY);
+        belay::context audit = request.without_cancel(), nested = request.with_data(pool);
+        CHECK(nested.data(pool) != nullptr && nested.data(pool) != data);
+        CHECK(!request.close() && audit.data(pool) == data && cleared == 0);
+    }
+    CHECK(cleared == 2 && destroyed == 0);
+    scratch *data = reinterpret_cast<scratch *>(&pool);
+    CHECK(belay::context_view().with_data(pool, &data).is_none() && data == nullptr);
+    CHECK(belay::last_error() == belay::errc::invalid && made == 2);
+}
+
 // Owners on many threads come and go while their parent ends: nothing is lost, and nothing is called after its owner.
 static void races() {
     for (int round = 0; round < 100; round++) {
@@ -863,6 +983,9 @@ int main() {
         {"exceptions are thrown by the wait", exceptions_are_thrown_by_the_wait},
         {"races of errors", races_of_errors},
 #endif
+        {"items are made once and used again", items_are_made_once_and_used_again},
+        {"pools have options, and hooks of any kind", pools_have_options_and_hooks_of_any_kind},
+        {"data hangs on contexts", data_hangs_on_contexts},
         {"races", races},
     };
     for (const auto &test : tests) {
