@@ -1,5 +1,6 @@
 /*
- * cpp.cpp — contexts in C++: they close themselves, time is std::chrono, values have types, callbacks are lambdas.
+ * cpp.cpp — contexts in C++: they close themselves, time is std::chrono, values have types, callbacks and tasks are
+ * lambdas.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -8,6 +9,8 @@
 #include "check.h"
 
 #include <atomic>
+#include <csignal>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -67,9 +70,52 @@ static void lifetimes() {
     CHECK(belay::context_view().with_cancel().done(), "what cannot be made reads as done: the work under it stops");
 }
 
+/* Tasks that work on one thing. They may refer to this frame: the group waits for them when it goes. */
+static void one_fails() {
+    belay::context request = belay::background().with_timeout(seconds(60));
+    belay::group parts(request, 3);
+    std::atomic<int> stopped{0};
+    for (int i = 0; i < 2; i++) (void)parts.go([&stopped](belay::context_view ctx) { stopped += bool(fetch(ctx)); });
+    (void)parts.go([] { throw std::runtime_error("no such picture"); });
+    std::string why;
+    try {
+        (void)parts.wait();
+    } catch (const std::runtime_error &error) {
+        why = error.what();
+    }
+    CHECK(why == "no such picture", "what the first task threw comes out of the wait");
+    CHECK(stopped == 2 && !request.done(), "it called the other two off, and not the request");
+}
+
+/* What is dear to make is made once, and goes from one request to the next. */
+static void request_data() {
+    belay::pool<std::string> buffers([](std::string &used) { used.clear(); });
+    const std::string *first = nullptr, *second = nullptr;
+    for (const std::string **seen : {&first, &second}) {
+        belay::context request = belay::background().with_data(buffers);
+        belay::context step = request.with_timeout(seconds(1));
+        step.data(buffers)->append("select 1;");
+        *seen = step.data(buffers);
+        CHECK(**seen == "select 1;", "a request finds nothing of the one before");
+    }
+    CHECK(first == second, "and has its buffer");
+}
+
+static void two_masters() {
+    belay::context stop = belay::background().with_signals({SIGTERM, SIGINT});
+    belay::context client = belay::background().with_timeout(seconds(60));
+    belay::context work = belay::merge({client, stop});
+    (void)std::raise(SIGTERM);
+    CHECK(work.wait() == belay::errc::canceled, "the work ends with the client, or with the server");
+    CHECK(work.signal() == SIGTERM && !client.done(), "and knows which it was");
+}
+
 int main() {
     budgets();
     a_tree_of_work();
     lifetimes();
+    one_fails();
+    request_data();
+    two_masters();
     return 0;
 }
