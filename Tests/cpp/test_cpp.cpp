@@ -766,6 +766,9 @@ static void exceptions_are_thrown_by_the_wait() {
     // An end from elsewhere is an end, and no error that anybody threw.
     CHECK(!echo.cancel(9, "nine") && !echo.go([](belay::context_view ctx) { ctx.throw_if_done(); }));
     CHECK(thrown_by(echo, &why) == "" && why.code == 9);
+    belay::group same_words(request);
+    CHECK(!same_words.cancel() && !same_words.go([] { throw std::system_error(belay::errc::canceled); }));
+    CHECK(thrown_by(same_words, &why) == "" && why.code == BELAY_CANCELED);
     CHECK(!none.go([] {}) && thrown_by(none) == "");
     // A task in another one's place: what it throws is its own.
     belay::group nested(request, 1);
