@@ -8,7 +8,7 @@ import Synchronization
 /// ### Why the close finds every count
 ///
 /// It is the handshake of `PoolMagazine`, which has the proof; the node's generation in its references word is what says
-/// that it is open.
+/// that it is open. (Tests/models/seats.py goes through all its interleavings.)
 ///
 /// | owner | the close that won |
 /// |---|---|
