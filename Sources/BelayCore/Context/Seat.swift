@@ -20,8 +20,9 @@ import Synchronization
 ///
 /// So an owner either counts before (D), or counts elsewhere. Owners that are busy on other nodes are not waited for: one of
 /// this node's that read the old generation had set `place` before (1), so (C) sees that, or that it has left since, which
-/// says that its count is on a stripe (release). (B) and (C) are done only where somebody ever took a seat on
-/// the node, which `Stripe.isSeated` says. To take one is rare, and has a fence: (a) `place` := the node; (b) `isSeated` := 1;
+/// says that its count is on a stripe (release).
+///
+/// (B) to (D) are done only where somebody ever took a seat on the node, which `Stripe.isSeated` says. To take one is rare, and has a fence: (a) `place` := the node; (b) `isSeated` := 1;
 /// (c) fence; (d) reads the generation. The close reads `isSeated` after (A) and a fence. If it reads 0 then (d) comes after
 /// (A), and the owner leaves the seat, on which it has counted nothing. If it reads 1, what holds of a count holds of (a).
 ///
@@ -31,6 +32,7 @@ import Synchronization
 struct Seat: ~Copyable {
     /// The handle of the node, but for the kind; 0 for none. The owner sets it; the close takes it away.
     private let place = Atomic<UInt64>(0)
+    /// Whether its owner is at (2) to (4). Tests hold it there.
     let busy = Atomic<UInt32>(0)
     /// Signed, and may wrap: only the sum over all means anything.
     private let count = Atomic<UInt32>(0)

@@ -112,8 +112,8 @@ extension UnsafeMutablePointer where Pointee == Node {
             // Being closed: the unit goes when the node does. (The generation alone would do: the close learns in the step
             // that takes it whether there are stripes. With `closing` there it is only too late for them to be of use.)
             guard old >> Handle.generationShift == generation, old & References.closing == 0 else {
-                // Used up all the same: somebody may have read it, taken a seat with it, and be on his way here still when
-                // another node has the unit.
+                // Used up all the same: somebody may have read it, and be on his way to a stripe still when another node has
+                // the unit.
                 return Stripe.setAll(of: chain.head, generation: next &+ 1)
             }
             if pointee.references.change(old, (old | References.striped) &+ References.bias) { break }

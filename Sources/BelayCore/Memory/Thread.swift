@@ -2,7 +2,8 @@
 import CBelayPlatform
 import Synchronization
 
-/// What a thread keeps for itself: its magazines, its counters (behind the record: `Counter`), its seat, and which callbacks it is in.
+/// What a thread keeps for itself: its magazines, its counters (behind the record: `Counter`), its seat, and
+/// which callbacks it is in.
 ///
 /// Records are made when a thread first needs one, given up when it ends, taken over by a later thread, and never
 /// freed: so counters of past threads still count, and a record's address may be compared at any time.
@@ -20,8 +21,9 @@ struct Thread: ~Copyable {
     var isLettingGo = false
     /// The table of its pool magazines; 0 until it uses a pool. See `PoolMagazine`.
     let poolMagazines = Atomic<UInt>(0)
-    /// How often it met others at a reference count, and where it counts since.
+    /// How often it met others at a reference count.
     private var meetings: UInt32 = 0
+    /// Where it counts by itself, once it has met them at one parent again and again.
     let seat = Seat()
     /// How many births there are to the next that is sampled, the rate that this was drawn for, and what it was drawn
     /// with. See `Sampler`.

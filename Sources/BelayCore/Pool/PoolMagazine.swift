@@ -18,11 +18,11 @@ import Synchronization
 /// | (4) if it is as expected, works | (D) works |
 /// | (5) `busy` := 0 (release) | (E) takes *stealing* off (release), unlocks |
 ///
-/// The barrier (B) makes every thread execute a full barrier at some point between (B)'s begin and end (`Barrier`). Call that point of the owner P. If the owner's load (3) comes
-/// after P, it sees (A), and the owner leaves without having touched anything. If (3) comes before P then so does (1),
-/// because the compiler kept their order and P keeps the processor's: so (1) is visible to (C), and the thief waits for
-/// (5). There is no third case. (5) releases and (C) acquires: the thief sees what the owner did. (E) releases and (3)
-/// acquires: so does the owner see what the thief did, in its next turn that gets as far as (4).
+/// The barrier (B) makes every thread execute a full barrier at some point between (B)'s begin and end (`Barrier`). Call
+/// that point of the owner P. If the owner's load (3) comes after P, it sees (A), and the owner leaves without having
+/// touched anything. If (3) comes before P then so does (1), because the compiler kept their order and P keeps the
+/// processor's: so (1) is visible to (C), and the thief waits for (5). There is no third case. (5) releases and (C)
+/// acquires: the thief sees what the owner did. (E) releases and (3) acquires: so does the owner see what the thief did, in its next turn that gets as far as (4).
 ///
 /// A magazine that a thread makes during all this is found or not needed: its table entry is written before (1) with
 /// release, so what holds of (1) holds of it.

@@ -47,8 +47,8 @@ struct WheelSpace {
 ///
 /// A slot's timers may stand on eight lists, told apart by some bits of their indices. A list is a chain of cache misses
 /// once the timers are many; eight that are walked in turns miss at the same time, as each asks for its next entry a turn
-/// before it is looked at. An entry knows where its list's head
-/// stands, its *place*, and whatever else a removal has to know follows from that.
+/// before it is looked at. An entry knows where its list's head stands, its *place*, and whatever else a removal has to know
+/// follows from that.
 ///
 /// Each slot keeps the earliest of its instants. That lets the driver sleep until a timer is due, and not until a slot's
 /// border, when only a cascade would be to do.
