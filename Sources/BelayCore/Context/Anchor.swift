@@ -6,11 +6,11 @@ import Synchronization
 /// keeps of its other parents, what a foreign parent needs. It is a value node or a detached one whose drop function is
 /// ours, and it ends with its scope.
 enum Anchor {
-    /// In an anchor's state word, where scopes have their run: what hangs on it is a merged context; a foreign parent's
+    /// In an anchor's state word, where scopes have `pulls`: what hangs on it is a merged context; a foreign parent's
     /// wrapper; or nothing, for it is the wrapper itself. For people who look at the tree.
-    static let merged: UInt64 = 1 << State.runShift
-    static let custom: UInt64 = 2 << State.runShift
-    static let alone: UInt64 = 3 << State.runShift
+    static let merged: UInt64 = 1 << State.pullsShift
+    static let custom: UInt64 = 2 << State.pullsShift
+    static let alone: UInt64 = 3 << State.pullsShift
 
     typealias Drop = @convention(c) (UnsafeMutableRawPointer?) -> Void
 

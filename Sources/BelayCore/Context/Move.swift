@@ -124,7 +124,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         pointee.deadline.store(Clock.never, ordering: .sequentiallyConsistent)
         var old = pointee.state.load(ordering: .sequentiallyConsistent)
         while !State(old).isDone {
-            let kept = old & (State.attached | State.pulls | State.runMask | State.runtimeMask | State.sampled)
+            let kept = old & (State.attached | State.pulls | State.runtimeMask | State.sampled)
             let timed = aboveClock == 0 ? 0 : State.timed
             let fresh = State.birth(generation: generation, kind: Kind.scope, rest: kept | timed)
             let (exchanged, found) = pointee.state.compareExchange(

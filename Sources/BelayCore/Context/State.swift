@@ -14,8 +14,7 @@ import CBelay
 /// | 23 | sampled | birth, if the sampler picked it: `Birth.of(index)` is its own | — |
 /// | 22–20 | shape | set at birth: the kind once more, which outlives the close | — |
 /// | 19–12 | runtime | set at birth | — |
-/// | 11 | pulls | birth, if an unattached scope may stand above: askers must look there | attach, with the same swap |
-/// | 10–8 | run | set at birth: how many unattached scopes were above, itself not included | — |
+/// | 11–8 | pulls | birth, unless the root is all that is above: so many scopes above it, at most, askers must look at | 0 at attach, with the same swap |
 /// | 7 | watches | `belay_notify_signals`, before it gives the handle out | — |
 /// | 6 | armed | arm, under the shard's lock, only while there is no verdict | — |
 /// | 5 | timed | birth, if a deadline applies to it: askers must compare the clock | — |
@@ -43,13 +42,12 @@ struct State {
     static let asks: UInt64 = 1 << 25
     static let linked: UInt64 = 1 << 26
     static let anchored: UInt64 = 1 << 27
-    static let runShift: UInt64 = 8
-    static let runMask: UInt64 = 7 << runShift
-    static let pulls: UInt64 = 1 << 11
+    static let pullsShift: UInt64 = 8
+    static let pulls: UInt64 = 15 << pullsShift
     static let runtimeShift: UInt64 = 12
     static let runtimeMask: UInt64 = 255 << runtimeShift
     static let shapeShift: UInt64 = 20
-    /// The longest run of unattached scopes: it bounds what asking costs.
+    /// The longest run of unattached scopes: it bounds what asking costs. A power of two, so that one bit of `pulls` tells.
     static let longestRun: UInt64 = 8
 
     @inline(__always) var verdict: Verdict { Verdict(bits: word & State.verdictMask) }
@@ -58,13 +56,12 @@ struct State {
     @inline(__always) var isSurelyLive: Bool { !has(State.verdictMask | State.pulls | State.timed | State.asks) }
     @inline(__always) func has(_ bit: UInt64) -> Bool { word & bit != 0 }
     /// Whether there may stand no more unattached scopes above a child of this one.
-    @inline(__always) var hasLongestRun: Bool {
-        let mask = State.pulls | (State.longestRun - 1) << State.runShift  // all bits of the run
-        return word & mask == mask
-    }
-    /// The bits `pulls` and `run` of an unattached child of this one, which has not the longest run.
-    @inline(__always) var pullsBelow: UInt64 {
-        has(State.pulls) ? (word & (State.pulls | State.runMask)) &+ (1 << State.runShift) : State.pulls
+    @inline(__always) var hasLongestRun: Bool { has(State.longestRun << State.pullsShift) }
+    /// The bits `pulls` of an unattached child of this one, which has not the longest run.
+    @inline(__always) var pullsBelow: UInt64 { (word & State.pulls) &+ (1 << State.pullsShift) }
+    /// Whether a child is born under this scope in a few steps: of the default runtime, no verdict, not the longest run.
+    @inline(__always) var isPlain: Bool {
+        !has(State.runtimeMask | State.verdictMask | State.longestRun << State.pullsShift)
     }
     @inline(__always) var generation: UInt64 { word >> Handle.generationShift }
     /// The number of the runtime it belongs to.

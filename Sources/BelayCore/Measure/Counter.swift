@@ -40,7 +40,11 @@ enum Counter: Int {
     static let bytes = (count * 8 + 63) & ~63
 
     @inline(__always) static func gone(_ state: State) -> Int {
-        Counter.goneNone.rawValue &+ Int(truncatingIfNeeded: state.shape) &* 2 &+ (state.isDone ? 1 : 0)
+        gone(state.shape, isDone: state.isDone)
+    }
+
+    @inline(__always) static func gone(_ shape: UInt64, isDone: Bool) -> Int {
+        Counter.goneNone.rawValue &+ Int(truncatingIfNeeded: shape) &* 2 &+ (isDone ? 1 : 0)
     }
 
     /// Counts one, on whatever thread. Without a record, and without memory for one, it is not counted.

@@ -83,7 +83,7 @@ extension UnsafeMutablePointer where Pointee == TreeEntry {
         let hasOwn = cell.pointee.deadline.get() != Clock.never
         pointee.kind = state.has(State.watches) ? .signals : hasOwn ? .timeout : .cancel
         if state.has(State.anchored) {
-            let mark = node(pointee.parent).state.word & State.runMask
+            let mark = node(pointee.parent).state.word & State.pulls
             pointee.kind = mark == Anchor.merged ? .merge : .custom
         }
     }
@@ -109,7 +109,7 @@ extension UnsafeMutablePointer where Pointee == TreeEntry {
 
     private func noteValue(_ cell: NodePointer, _ state: State) {
         takeVerdict(cell)
-        let mark = state.word & State.runMask
+        let mark = state.word & State.pulls
         if mark != 0 {
             pointee.kind = mark == Anchor.alone ? .custom : .inner
             return
