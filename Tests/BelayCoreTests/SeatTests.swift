@@ -21,7 +21,7 @@ extension LiveCountTests {
         @discardableResult private func sit(_ ctx: belay_ctx) -> Bool {
             let handle = Handle(ctx)
             guard let thread = Thread.current else { return false }
-            for _ in 0..<2 * Seat.patience {
+            for _ in 0..<2 * Habit.patience {
                 if isSeated(handle, thread) { return true }
                 let child = belay_with_cancel(ctx)
                 if child.bits == 0 { return false }
@@ -58,8 +58,9 @@ extension LiveCountTests {
             expectSameLive {
                 guard Barrier.isThere() else { return }
                 let ctx = striped()
-                Globals.pointer.pointee.barrier.set(0)
-                expect(!sit(ctx))  // somebody has begun to ask
+                Globals.pointer.pointee.barrier.set(Barrier.asked)
+                expect(!sit(ctx))
+                Globals.pointer.pointee.barrier.set(Barrier.unknown)
                 let end = belay_now() + 10_000_000_000
                 while !sit(ctx) && belay_now() < end {}
                 expect(sit(ctx))
@@ -132,56 +133,65 @@ extension LiveCountTests {
         }
 
         private func wishForASeat(_ handle: Handle) {
-            let parent = node(handle.index)
-            guard let thread = Thread.current, let stripes = parent.stripes else { return expect(false) }
-            for _ in 0..<Seat.patience { thread.pointee.seat.wish(parent, stripes, generation: handle.generation) }
+            guard let thread = Thread.current else { return expect(false) }
+            for _ in 0..<100 { thread.look(node(handle.index), handle) }
         }
 
-        /// A thread that was interrupted in the middle of counting stays there for as long as it does not run.
-        @Test func aCloseWaitsForNobodyWhoCountsElsewhere() {
+        /// A thread that was interrupted in the middle of counting stays there for as long as it does not run, or for good.
+        @Test func aCloseWaitsForNobody() {
             expectSameLive {
                 guard Barrier.isThere(), let own = Thread.current else { return }
                 nonisolated(unsafe) let thread = own
-                let ctx = striped(), other = striped()
-                expect(sit(other))
-                onThreads(1) { _ in expect(sit(ctx)) }
-                thread.pointee.seat.busy.set(1)
-                let isClosed = Guarded(false)
-                onThreads(2) { number in
-                    if number == 0 {
-                        expect(belay_close(ctx) == BELAY_OK)
-                        isClosed.with { $0 = true }
-                        return
-                    }
-                    let end = belay_now() + 5_000_000_000
-                    while !isClosed.with({ $0 }) && belay_now() < end { usleep(100) }
-                    expect(isClosed.with { $0 })
-                    thread.pointee.seat.busy.set(0)
-                }
-                expect(belay_close(other) == BELAY_OK)
+                let ctx = belay_with_cancel(belay_background()), parent = node(Handle(ctx).index)
+                expect(sit(ctx))
+                thread.pointee.seat.word.set(thread.pointee.seat.word.get() &+ 1)
+                onThreads(1) { _ in expect(belay_close(ctx) == BELAY_OK) }
+                // The close has found the change, so it is the owner's reference.
+                #expect(parent.pointee.references.get() & References.countMask == 1)
+                parent.release()
             }
         }
 
-        /// A thread that was cancelled ends at its next cancellation point. The wait for an owner is none.
-        @Test func aCloseThatWaitsIsNoPlaceToEndAThread() {
+        /// Nobody else need ever come near: one thread that keeps deriving from one context is enough.
+        @Test func aThreadAloneTakesASeat() {
             expectSameLive {
-                guard Barrier.isThere(), let own = Thread.current else { return }
-                nonisolated(unsafe) let thread = own
-                let ctx = striped(), isClosed = Guarded(false)
+                guard Barrier.isThere() else { return }
+                let ctx = belay_with_cancel(belay_background()), parent = node(Handle(ctx).index)
                 expect(sit(ctx))
-                thread.pointee.seat.busy.set(1)
-                onThreads(2) { number in
-                    if number == 0 {
-                        expect(pthread_cancel(pthread_self()) == 0)
-                        let status = belay_close(ctx)
-                        pthread_setcancelstate(Int32(PTHREAD_CANCEL_DISABLE), nil)
-                        isClosed.with { $0 = status == BELAY_OK }
-                    } else {
-                        usleep(20_000)
-                        thread.pointee.seat.busy.set(0)
-                    }
+                #expect(parent.pointee.references.get() & References.striped != 0)
+                expect(belay_close(ctx) == BELAY_OK)
+            }
+        }
+
+        /// It derives from that one at every third step only, and from one that is new each time at the others.
+        @Test func aThreadThatComesAgainAfterOthersTakesASeat() {
+            expectSameLive {
+                guard Barrier.isThere(), let thread = Thread.current else { return }
+                let ctx = belay_with_cancel(belay_background())
+                var steps = 0
+                while !isSeated(Handle(ctx), thread) && steps < 1_000_000 {
+                    let request = belay_with_cancel(ctx), first = belay_with_cancel(request)
+                    let second = belay_with_timeout(request, 1_000_000_000)
+                    for context in [second, first, request] { expect(belay_close(context) == BELAY_OK) }
+                    steps += 1
                 }
-                expect(isClosed.with { $0 })
+                expect(steps < 1_000_000)
+                expect(belay_close(ctx) == BELAY_OK)
+            }
+        }
+
+        /// Each of them would have to be closed with a barrier.
+        @Test func thereIsNoSeatWhereAThreadComesSeldom() {
+            expectSameLive {
+                guard let thread = Thread.current else { return }
+                let parents = (0..<100).map { _ in belay_with_cancel(belay_background()) }
+                for _ in 0..<1000 {
+                    for parent in parents { expect(belay_close(belay_with_cancel(parent)) == BELAY_OK) }
+                }
+                for parent in parents {
+                    expect(!isSeated(Handle(parent), thread))
+                    expect(belay_close(parent) == BELAY_OK)
+                }
             }
         }
 

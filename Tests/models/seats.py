@@ -22,16 +22,29 @@ SCRIPTS += ["wtrmwr", "mtwtrr", "wmwmwt", "wttmtrr", "wtmtwtrr", "tmwtwtrr"]
 
 BROKEN = {
     "without the barrier": {"barrier": False},
-    "without waiting for the owner": {"await": False},
-    "stripes before seats": {"seats first": False},
-    "a seat taken without a second look": {"second look": False},
+    "a change counted twice": {"swap": False},
+    "a change that the close has found, counted again": {"believe": False},
+    "a close that leaves no trace on the word": {"trace": False},
+    "a seat taken without a look at the generation": {"look to take": False},
+    "a seat taken without the lock": {"lock to take": False},
+    "a seat left without the lock": {"lock to leave": False},
     "a seat left behind with its count": {"hand over": False},
 }
-RIGHT = {"barrier": True, "await": True, "seats first": True, "second look": True, "hand over": True}
+RIGHT = {rule: True for change in BROKEN.values() for rule in change}
 
 
 class Lost(Exception):
     """The handshake did not hold."""
+
+
+def locked(holds, body):
+    """What the body does, under the lock if it holds one."""
+    if holds:
+        yield ("lock",)
+    result = yield from body
+    if holds:
+        yield ("unlock",)
+    return result
 
 
 def owner(script, rules):
@@ -41,70 +54,76 @@ def owner(script, rules):
     def count(change):  # Seat.add
         if (yield "load", "place") != NODE:
             return False
-        yield "store", "busy", 1
-        is_open = (yield "load", "generation") == OPEN
-        if is_open:
-            yield "store", "count", (yield "load", "count") + change
-        yield "store", "busy", 0
-        return is_open
+        old = yield "load", "seat"
+        new = (old[0] + change, old[1])
+        yield "store", "seat", new
+        if (yield "load", "generation") == OPEN:
+            return True
+        if not rules["swap"]:
+            return False
+        found = yield "change", "seat", lambda now: old if now == new else now
+        return found != new and rules["believe"]
 
     def count_on_stripe(change):  # Stripe.add
         generation, _ = yield "change", "stripe", lambda old: (old[0], old[1] + change) if old[0] == OPEN else old
         return generation == OPEN
 
-    def take():  # by a handle: only while the node is open
+    def acquire():  # by a handle: only while the node is open
         if (yield from count(+1)):
             return "on the seat"
         if (yield "load", "generation") == OPEN and (yield from count_on_stripe(+1)):
             return "on a stripe"
         return None
 
-    def give_up():
+    def release():
         if not (yield from count(-1)) and not (yield from count_on_stripe(-1)):
             yield "change", "word", lambda old: old - 1
 
     def leave():
         place = yield "load", "place"
-        if place != NODE:
-            yield "store", "place", NOWHERE  # the other node stays open, and is not looked at
+        if place == NOWHERE:
             return True
-        yield "store", "busy", 1
-        has_left = (yield "load", "generation") == OPEN
-        if has_left:
-            counted = yield "load", "count"
-            if rules["hand over"] and not (yield from count_on_stripe(counted)):
-                raise Lost("a count had nowhere to go")
-            yield "store", "place", NOWHERE
-        yield "store", "busy", 0
+        if place == OTHER:
+            yield "store", "place", NOWHERE  # that one stays open, and nobody looks at it
+            return True
+        if (yield from acquire()) is None:
+            return False
+        has_left = yield from locked(rules["lock to leave"], hand_over())
+        yield from release()
         return has_left
 
-    def sit(place):  # Seat.take
-        yield "store", "count", 0
-        yield "store", "place", place
-        if place == NODE:
+    def hand_over():
+        counted = (yield "load", "seat")[0]
+        if rules["hand over"] and not (yield from count_on_stripe(counted)):
+            return False
+        yield "store", "place", NOWHERE
+        return True
+
+    def take(place):
+        if place == OTHER:
+            yield "store", "seat", (7, 0)
+            yield "store", "place", OTHER
+        elif not rules["look to take"] or (yield "load", "generation") == OPEN:
+            yield "store", "seat", (0, 0)
+            yield "store", "place", NODE
             yield "store", "is seated", 1
-            yield ("fence",)
-            if rules["second look"] and (yield "load", "generation") != OPEN:
-                yield "change", "place", lambda old: NOWHERE if old == NODE else old
 
     for step in script:
         if step in "tw":
-            where = yield from take()
+            where = yield from acquire()
             held += where is not None
             if step == "w" and where == "on a stripe" and (yield from leave()):
-                yield from sit(NODE)
+                yield from locked(rules["lock to take"], take(NODE))
         elif step == "r" and held > 0:
             held -= 1
-            yield from give_up()
+            yield from release()
         elif step == "m" and (yield from leave()):
-            yield from sit(OTHER)
-            yield "store", "count", 7
+            yield from take(OTHER)
     yield "end", held
 
 
 def close(rules):
-    """collapseStripes, after the close has won. Every store of its is a locked instruction."""
-    found = 0
+    """collapseStripes, after the close has won. Every store of its is a locked instruction, or as good as one."""
 
     def stripes():
         return (yield "change", "stripe", lambda old: (CLOSED, 0))[1]
@@ -116,15 +135,15 @@ def close(rules):
             yield ("barrier",)
         if (yield "load", "place") != NODE:
             return 0
-        if rules["await"]:
-            yield ("await",)
-        counted = yield "load", "count"
-        place = yield "change", "place", lambda old: NOWHERE if old == NODE else old
-        return counted if place == NODE else 0
+        counted = (yield "change", "seat", lambda old: (old[0], old[1] + rules["trace"]))[0]
+        yield "change", "place", lambda old: NOWHERE
+        return counted
 
     yield "change", "generation", lambda old: CLOSED
-    for part in (seats, stripes) if rules["seats first"] else (stripes, seats):
-        found += yield from part()
+    yield ("lock",)
+    found = yield from seats()
+    found += yield from stripes()
+    yield ("unlock",)
     yield "change", "word", lambda old: old + found
     yield "end", 0
 
@@ -156,12 +175,10 @@ def steps(memory, buffer, operation, is_owner):
     elif kind == "barrier":
         values.update(buffer)
         yield frozenset(values.items()), (), None
-    elif kind == "await":
-        if values["busy"] == 0:
-            yield memory, buffer, None
-    elif kind == "fence":
-        if not (is_owner and buffer):
-            yield memory, buffer, None
+    elif kind in ("lock", "unlock") and not (is_owner and buffer):
+        if values["lock"] != (kind == "lock"):
+            values["lock"] = kind == "lock"
+            yield frozenset(values.items()), buffer, None
     elif kind == "change" and not (is_owner and buffer):
         old = values[operation[1]]
         values[operation[1]] = operation[2](old)
@@ -171,7 +188,7 @@ def steps(memory, buffer, operation, is_owner):
 def explore(script, rules):
     """All that can happen. Answers how many states there are."""
     memory = {"generation": OPEN, "stripe": (OPEN, 0), "word": 0, "is seated": 0}
-    memory |= {"place": NOWHERE, "busy": 0, "count": 0}
+    memory |= {"lock": False, "place": NOWHERE, "seat": (0, 0)}
     threads = Thread(lambda: owner(script, rules)), Thread(lambda: close(rules))
     todo, seen = [(frozenset(memory.items()), (), (), ())], set()
     while todo:

@@ -65,9 +65,9 @@ extension UnsafeMutablePointer where Pointee == Node {
             gone >> Handle.generationShift != 0, let thread = Thread.known, thread.pointee.contexts.hasRoom
         else { return recycleUpwards() }
         let parent = pointee.parent.get()
-        thread.count(Counter.gone(state), 1)
-        thread.pointee.contexts.push(handle.index, Region.contexts.pointee)
-        return parent < Root.firstFree ? BELAY_OK : node(parent).releaseAtOnce()
+        thread.count(Counter.gone(kind, isDone: state.isDone), 1)
+        thread.pointee.contexts.pushFirst(handle.index, self)
+        return parent < Root.firstFree ? BELAY_OK : node(parent).releaseAtOnce(parent, thread)
     }
 
     /// One more owner, and its reference, unless a close has won. Owners are counted under the lock under which a close

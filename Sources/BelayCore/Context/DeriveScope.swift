@@ -76,15 +76,15 @@ struct Limit {
     let handle = Handle(parent)
     if Sampler.isOn { return Sampler.witness(deriveScope(parent, limit)) }
     guard let found = handle.find(Kind.scope) else { return deriveUnderRoot(parent, limit, deadline: deadline) }
-    guard let thread = Thread.known, thread.pointee.contexts.hasCell, found.state.word & State.runtimeMask == 0 else {
+    guard let thread = Thread.known, thread.pointee.contexts.hasCell, found.state.isPlain else {
         return deriveScope(parent, limit)
     }
-    guard found.node.acquireAtOnce(generation: handle.generation) else {
-        return deriveWhereThreadsMeet(handle, found.node, thread, limit, deadline: deadline)
-    }
+    guard
+        thread.pointee.seat.acquire(found.node, handle)
+            || found.node.acquireAtOnce(generation: handle.generation)
+    else { return deriveWhereThreadsMeet(handle, found.node, thread, limit, deadline: deadline) }
     return deriveStraight(
-        handle, found.node, under: handle.index, found.state.pullsBelow, found.state, thread, limit,
-        deadline: deadline, as: birth)
+        handle, found.node, under: handle.index, found.state.pullsBelow, thread, limit, deadline: deadline, as: birth)
 }
 
 /// The straight way from where it crosses other threads: the parent has stripes, or somebody was quicker at its word.
@@ -92,16 +92,13 @@ struct Limit {
 private func deriveWhereThreadsMeet(
     _ handle: Handle, _ parent: NodePointer, _ thread: UnsafeMutablePointer<Thread>, _ limit: Limit, deadline: Int64
 ) -> belay_ctx {
-    guard
-        thread.pointee.seat.acquire(parent, handle.index, generation: handle.generation)
-            || parent.acquireSlowly(generation: handle.generation)
-    else {
+    guard parent.acquireSlowly(generation: handle.generation) else {
         return deriveScope(belay_ctx(bits: handle.bits), limit)
     }
     let above = parent.state
+    guard above.isPlain else { return deriveJoined(handle, limit) }
     return deriveStraight(
-        handle, parent, under: handle.index, above.pullsBelow, above, thread, limit, deadline: deadline, as: limit.birth
-    )
+        handle, parent, under: handle.index, above.pullsBelow, thread, limit, deadline: deadline, as: limit.birth)
 }
 
 /// The straight way under background and todo: of the default runtime only these have the kind. Nobody counts on them.
@@ -112,7 +109,7 @@ private func deriveUnderRoot(_ parent: belay_ctx, _ limit: Limit, deadline: Int6
         found.state.word & State.runtimeMask == 0
     else { return deriveUnderOther(parent, limit, deadline: deadline) }
     return deriveStraight(
-        handle, found.node, under: 0, 0, State(0), thread, limit, deadline: deadline, as: limit.birth)
+        handle, found.node, under: 0, 0, thread, limit, deadline: deadline, as: limit.birth)
 }
 
 /// The straight way under a context that ends with another.
@@ -124,18 +121,23 @@ private func deriveUnderOther(_ parent: belay_ctx, _ limit: Limit, deadline: Int
         found.node.acquire(generation: handle.generation)
     else { return deriveScope(parent, limit) }
     let scope = found.node.pointee.scope.get()
-    let above = scope == 0 ? State(0) : node(scope).state
+    var pulls: UInt64 = 0
+    if scope != 0 {
+        let above = node(scope).state
+        guard above.isPlain else { return deriveJoined(handle, limit) }
+        pulls = above.pullsBelow
+    }
     return deriveStraight(
-        handle, found.node, under: scope, scope == 0 ? 0 : above.pullsBelow, above, thread, limit,
-        deadline: deadline, as: limit.birth)
+        handle, found.node, under: scope, pulls, thread, limit, deadline: deadline, as: limit.birth)
 }
 
-/// The second half of the straight way, with a reference on the parent. `scope` is the nearest, 0 if there is none; `above` is
-/// its state, and `pulls` what a child has of that.
+/// The second half of the straight way, with a reference on the parent. `scope` is the nearest, 0 if there is none, and
+/// `pulls` what a child of it has of its state, which is plain.
 @inline(__always) private func deriveStraight(
-    _ handle: Handle, _ parent: NodePointer, under scope: UInt32, _ pulls: UInt64, _ above: State,
+    _ handle: Handle, _ parent: NodePointer, under scope: UInt32, _ pulls: UInt64,
     _ thread: UnsafeMutablePointer<Thread>, _ limit: Limit, deadline: Int64, as birth: Counter
 ) -> belay_ctx {
+    if thread.pointee.habit.isTimeToLook() { return deriveLooking(handle, limit) }
     let lineage = parent.lineage
     let index = thread.pointee.contexts.first
     let cell = node(index)
@@ -146,7 +148,7 @@ private func deriveUnderOther(_ parent: belay_ctx, _ limit: Limit, deadline: Int
     if clock != 0 && deadline != Clock.never { latest = node(clock).pointee.deadline.get() }
     // A deadline that was moved to "never" leaves it to the scopes above.
     let wasMoved = clock != 0 && deadline != Clock.never && latest == Clock.never
-    if above.isDone || above.hasLongestRun || generation == 0 || wasMoved { return deriveJoined(handle, limit) }
+    if generation == 0 || wasMoved { return deriveJoined(handle, limit) }
     if deadline < latest { clock = index }
     thread.pointee.contexts.takeFirst(cell)
     thread.count(birth)
@@ -157,6 +159,12 @@ private func deriveUnderOther(_ parent: belay_ctx, _ limit: Limit, deadline: Int
         lineage: Lineage(values: lineage.values, clock: clock))
     let rest = (clock == 0 ? 0 : State.timed) | pulls
     return reveal(cell, index: index, shifted: generation, kind: Kind.scope, rest: rest)
+}
+
+/// The same once in a while: to find what a thread derives from again and again.
+@inline(never) private func deriveLooking(_ parent: Handle, _ limit: Limit) -> belay_ctx {
+    Thread.known?.look(node(parent.index), parent)
+    return deriveJoined(parent, limit)
 }
 
 /// The general way where the straight one has taken the reference on the parent.

@@ -65,8 +65,9 @@ extension UnsafeMutablePointer where Pointee == Node {
         }
     }
 
-    /// `release` for a node that is known to be counted. Always BELAY_OK.
-    @inline(__always) func releaseAtOnce() -> belay_status {
+    /// `release` for a node that is known to be counted, by its index and the caller's thread. Always BELAY_OK.
+    @inline(__always) func releaseAtOnce(_ index: UInt32, _ thread: UnsafeMutablePointer<Thread>) -> belay_status {
+        if thread.pointee.seat.release(self, index, of: Kind.scope) { return BELAY_OK }
         if pointee.references.get() & References.striped != 0 { return releaseSlowly() }
         // Release and acquire as above.
         let count = pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
@@ -74,7 +75,6 @@ extension UnsafeMutablePointer where Pointee == Node {
     }
 
     @inline(never) @_optimize(speed) private func releaseSlowly() -> belay_status {
-        if let thread = Thread.known, thread.pointee.seat.release(self, index) { return BELAY_OK }
         release()
         return BELAY_OK
     }

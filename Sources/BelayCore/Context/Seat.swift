@@ -2,140 +2,138 @@
 import CBelayPlatform
 import Synchronization
 
-/// A place of a thread's own to count on one node with stripes, the one that it keeps coming back to: without a locked
-/// instruction, on a line that no other thread writes to. Only the node's close looks at it, once.
+/// A place of a thread's own to count on one node, the one that it keeps coming back to: without a locked instruction, on a
+/// line that no other thread writes to. Only the node's close looks at it, once.
 ///
 /// ### Why the close finds every count
 ///
-/// It is the handshake of `PoolMagazine`, which has the proof; the node's generation in its references word is what says
-/// that it is open. (Tests/models/seats.py goes through all its interleavings.)
+/// The node's generation in its references word is what says that it is open. (Tests/models/seats.py goes through all
+/// interleavings.)
 ///
 /// | owner | the close that won |
 /// |---|---|
-/// | (1) `busy` := 1 | (A) the generation := the next |
+/// | (1) `word` := what it was, and the change | (A) the generation := the next |
 /// | (2) compiler barrier | (B) barrier on all threads |
-/// | (3) reads the generation | (C) reads `busy` until it is 0 (acquire), in each seat on the node |
-/// | (4) if it is the handle's, counts | (D) adds up these seats, and takes them away |
-/// | (5) `busy` := 0 (release) | |
+/// | (3) reads the generation: if it is the handle's, that was it | (C) adds `look` to `word`, in each seat on the node |
+/// | (4) if not, swaps (1) back; if that fails the change was counted | (D) adds up what was there, and takes the seats away |
 ///
-/// So an owner either counts before (D), or counts elsewhere. Owners that are busy on other nodes are not waited for: one of
-/// this node's that read the old generation had set `place` before (1), so (C) sees that, or that it has left since, which
-/// says that its count is on a stripe (release).
+/// The barrier makes every thread execute a full barrier, at a point P. If the owner's load (3) comes before P then so does
+/// (1), because the compiler kept their order and P keeps the processor's: (C) finds the change, and nothing more is asked of
+/// the owner. If (3) comes after P it finds (A), and the owner goes to (4). Only it and (C), which comes but once, write
+/// `word`. If the swap succeeds then (C) came before (1), or comes after the swap: either way it finds a word without the
+/// change, which the owner counts elsewhere. If it fails (C) came between, and has found the change. So nobody waits.
 ///
-/// (B) to (D) are done only where somebody ever took a seat on the node, which `Stripe.isSeated` says. To take one is rare, and has a fence: (a) `place` := the node; (b) `isSeated` := 1;
-/// (c) fence; (d) reads the generation. The close reads `isSeated` after (A) and a fence. If it reads 0 then (d) comes after
-/// (A), and the owner leaves the seat, on which it has counted nothing. If it reads 1, what holds of a count holds of (a).
+/// To take a seat, to leave it and (B) to (D) are done under the node's listen lock. Who takes one looks at the generation
+/// there; who leaves moves its count to a stripe, which the close takes away under the same lock. So the close finds every
+/// count on a seat or on a stripe, once. Where nobody ever took a seat (`Stripe.isSeated`) there is no barrier.
 ///
-/// A seat is its thread record's, so it outlives the node and the thread. Who takes over the record takes over the seat, with
-/// what was counted there. It can be taken for another node once this one's close has been to (D), or when its owner has
-/// moved its count to a stripe, by (1) to (5).
+/// Which node a seat is at is a matter of `Habit`. It is its thread record's, so it outlives the node and the thread. Who
+/// takes over the record takes over the seat, with what was counted there.
 struct Seat: ~Copyable {
-    /// The handle of the node, but for the kind; 0 for none. The owner sets it; the close takes it away.
+    /// The handle of the node; 0 for none. Set by the owner, taken away by it or by the close.
     private let place = Atomic<UInt64>(0)
-    /// Whether its owner is at (2) to (4). Tests hold it there.
-    let busy = Atomic<UInt32>(0)
-    /// Signed, and may wrap: only the sum over all means anything.
-    private let count = Atomic<UInt32>(0)
-    /// Where the thread counted on stripes last, and how often in a row.
-    private let wanted = Atomic<UInt64>(0)
-    private let wishes = Atomic<UInt32>(0)
-
-    /// How often, at least, a thread counts on a node's stripes before it takes a seat there: the close pays for seats with
-    /// a barrier, some microseconds, and with a look at each thread's, which should be little beside that.
-    static let patience: UInt32 = 1000
+    /// The count, in its lower half: signed, and it means something only in the sum over all. The upper half changes with (C).
+    /// Tests write it, to be between (1) and (3).
+    let word = Atomic<UInt64>(0)
+    private static let look: UInt64 = 1 << 32
 
     init() {}
 
     /// Takes a reference on the node that this is the handle of. False means nothing.
-    @inline(__always) borrowing func acquire(_ node: NodePointer, _ index: UInt32, generation: UInt64) -> Bool {
-        place.get() == Seat.place(index, generation) && add(1, to: node, generation)
+    @inline(__always) borrowing func acquire(_ node: NodePointer, _ handle: Handle) -> Bool {
+        place.get() == handle.bits && add(1, to: node, handle.generation)
+    }
+
+    /// The same for who does not know the kind.
+    borrowing func acquire(_ node: NodePointer, _ index: UInt32, generation: UInt64) -> Bool {
+        isPlaced(at: index, generation) && add(1, to: node, generation)
     }
 
     /// Gives up the caller's reference on the node. False means nothing.
-    @inline(__always) borrowing func release(_ node: NodePointer, _ index: UInt32) -> Bool {
+    @inline(__always) borrowing func release(_ node: NodePointer, _ index: UInt32, of kind: UInt64) -> Bool {
         let place = place.get()
+        let here = index | UInt32(truncatingIfNeeded: kind << Handle.kindShift)
         // The node is in the life that the reference is for, and (3) says whether that is the seat's.
-        return UInt32(truncatingIfNeeded: place) == index && add(-1, to: node, place >> Handle.generationShift)
+        return UInt32(truncatingIfNeeded: place) == here && add(-1, to: node, place >> Handle.generationShift)
     }
 
-    /// Steps (1) to (5).
-    @inline(__always) private borrowing func add(_ change: Int32, to node: NodePointer, _ generation: UInt64) -> Bool {
-        whileOpen(node, generation) { count.set(count.get() &+ UInt32(bitPattern: change)) }
+    borrowing func release(_ node: NodePointer, _ index: UInt32) -> Bool {
+        release(node, index, of: Handle(bits: place.get()).kind)
     }
 
-    @inline(__always) private borrowing func whileOpen(_ node: NodePointer, _ generation: UInt64, _ body: () -> Void)
-        -> Bool
-    {
-        busy.set(1)
+    private borrowing func isPlaced(at index: UInt32, _ generation: UInt64) -> Bool {
+        // Acquire: partner of the release in `take`.
+        let handle = Handle(bits: place.load(ordering: .acquiring))
+        return handle.index == index && handle.generation == generation
+    }
+
+    /// Steps (1) to (4).
+    @inline(__always) private borrowing func add(_ change: Int64, to node: NodePointer, _ generation: UInt64) -> Bool {
+        let old = word.get()
+        let new = old &+ UInt64(bitPattern: change)
+        word.set(new)
         belaycore_compiler_barrier()
+        return Seat.isOpen(node, generation) || !word.change(new, old)
+    }
+
+    @inline(__always) private static func isOpen(_ node: NodePointer, _ generation: UInt64) -> Bool {
         // Acquire: as in every taking of a reference.
-        let isOpen = node.pointee.references.load(ordering: .acquiring) >> Handle.generationShift == generation
-        if isOpen { body() }
-        busy.store(0, ordering: .releasing)
-        return isOpen
+        node.pointee.references.load(ordering: .acquiring) >> Handle.generationShift == generation
     }
 
-    private static func place(_ index: UInt32, _ generation: UInt64) -> UInt64 {
-        generation << Handle.generationShift | UInt64(index)
+    /// Whether the node with this handle is the one.
+    borrowing func isAt(_ handle: Handle) -> Bool { place.get() == handle.bits }
+
+    /// Takes the seat at this node, on which the caller has a reference, if nothing stands in the way.
+    borrowing func move(to node: NodePointer, _ handle: Handle) {
+        if Barrier.isKnown() && leave() { take(node, handle) }
     }
 
-    /// The thread has counted on this node's stripes, and has a reference there. The seat is for where that happens again and
-    /// again.
-    borrowing func wish(_ node: NodePointer, _ stripes: StripeUnit, generation: UInt64) {
-        let place = Seat.place(node.index, generation)
-        wishes.set(wanted.get() == place ? wishes.get() &+ 1 : 1)
-        wanted.set(place)
-        guard wishes.get() >= max(Seat.patience, Globals.pointer.pointee.threadNumbers.get()) else { return }
-        wishes.set(0)
-        if Barrier.isKnown() && leave() { take(node, stripes, place) }
-    }
-
-    /// Steps (a) to (d).
-    private borrowing func take(_ node: NodePointer, _ stripes: StripeUnit, _ place: UInt64) {
-        count.set(0)
-        self.place.store(place, ordering: .releasing)
-        Stripe.at(stripes.first).pointee.isSeated.store(1, ordering: .releasing)
-        atomicMemoryFence(ordering: .sequentiallyConsistent)
-        let word = node.pointee.references.get()
+    private borrowing func take(_ node: NodePointer, _ handle: Handle) {
+        if node.pointee.references.get() & References.striped == 0 { node.addStripes(generation: handle.generation) }
+        guard let stripes = node.stripes else { return }
+        node.listen.pointee.lock.lock()
         // A node that gets its stripes as it closes is never collapsed, and does not say that it has them.
-        if word >> Handle.generationShift != place >> Handle.generationShift || word & References.striped == 0 {
-            _ = self.place.change(place, 0)
+        if Seat.isOpen(node, handle.generation) && node.pointee.references.get() & References.striped != 0 {
+            word.set(0)
+            place.store(handle.bits, ordering: .releasing)
+            Stripe.at(stripes.first).pointee.isSeated.set(1)
         }
+        node.listen.pointee.lock.unlock()
     }
 
-    /// What was counted goes to the node's stripes. False if the node is being closed, and (D) is yet to come.
+    /// What was counted goes to the node's stripes. False if that is being closed, and (D) is yet to come.
     private borrowing func leave() -> Bool {
         // Acquire: partner of the release in `vacate`.
         let old = Handle(bits: place.load(ordering: .acquiring))
         if old.bits == 0 { return true }
         let node = node(old.index)
-        var hasLeft = false
-        _ = whileOpen(node, old.generation) {
-            // The close waits for us before it touches the stripes, for `place` is still the node, so this does not fail.
-            guard let stripes = node.stripes,
-                stripes.mine.pointee.add(Int32(bitPattern: count.get()), generation: stripes.generation)
-            else { return }
-            // Release: partner of the acquire in `vacate`, which then does not wait.
-            place.store(0, ordering: .releasing)
-            hasLeft = true
-        }
-        return hasLeft
+        guard node.acquire(generation: old.generation) else { return false }
+        defer { node.release() }
+        node.listen.pointee.lock.lock()
+        defer { node.listen.pointee.lock.unlock() }
+        // While this succeeds the close has yet to come here.
+        guard let stripes = node.stripes,
+            stripes.mine.pointee.add(Seat.count(word.get()), generation: stripes.generation)
+        else { return false }
+        place.set(0)
+        return true
     }
 
-    /// Steps (C) and (D): what was counted on the node; the seat is free.
+    private static func count(_ word: UInt64) -> Int32 { Int32(truncatingIfNeeded: word) }
+
+    /// Steps (C) and (D): what was counted on the node; the seat is free. Under the lock, as are all who take seats there.
     borrowing func vacate(_ index: UInt32, generation: UInt64) -> Int32 {
-        let place = Seat.place(index, generation)
-        guard self.place.load(ordering: .acquiring) == place else { return 0 }
-        Barrier.awaitOwner(busy)
-        let counted = Int32(bitPattern: count.get())
-        // Unless the owner has left meanwhile: with its count, or at (d), having counted nothing.
-        return self.place.change(place, 0) ? counted : 0
+        guard isPlaced(at: index, generation) else { return 0 }
+        let counted = word.wrappingAdd(Seat.look, ordering: .acquiringAndReleasing).oldValue
+        // Release: partner of the acquire in `leave`. What the owner takes next comes after our look.
+        place.store(0, ordering: .releasing)
+        return Seat.count(counted)
     }
 
     /// In the child of a fork.
     borrowing func startOver() {
         place.set(0)
-        busy.set(0)
-        wanted.set(0)
+        word.set(0)
     }
 }

@@ -77,7 +77,10 @@ extension UnsafeMutablePointer where Pointee == Node {
             return false
         }
         guard stripes.mine.pointee.add(1, generation: stripes.generation) else { return false }
-        Thread.known?.pointee.seat.wish(self, stripes, generation: generation)
+        if let thread = Thread.known, thread.pointee.habit.isTimeToLook() {
+            let kind = Handle(bits: pointee.state.get()).kind
+            thread.look(self, Handle(generation: generation, kind: kind, index: index))
+        }
         return true
     }
 
@@ -127,10 +130,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     func collapseStripes(generation: UInt64) {
         guard let stripes else { return }
         let listen = Listen.at(pointee.listen.get())
-        // Stripes and seats may wrap one by one; their sum, the true count, does not. Seats first: who leaves one counts on
-        // a stripe.
-        var sum = vacateSeats(stripes, generation: generation)
         listen.pointee.lock.lock()
+        // Stripes and seats may wrap one by one; their sum, the true count, does not.
+        var sum = vacateSeats(stripes, generation: generation)
         for offset in 0..<Stripe.perUnit {
             let old = Stripe.at(stripes.first + offset).pointee.word.exchange(
                 (stripes.generation &+ 1) << 32, ordering: .acquiringAndReleasing)
@@ -141,9 +143,9 @@ extension UnsafeMutablePointer where Pointee == Node {
         pointee.references.wrappingAdd(change, ordering: .acquiringAndReleasing)
     }
 
-    /// Steps (B) to (D) of `Seat`, if anybody ever had one on this node, whose generation the caller has just changed.
+    /// Steps (B) to (D) of `Seat`, if anybody ever had one on this node, whose generation the caller has just changed. Under
+    /// the listen lock.
     private func vacateSeats(_ stripes: StripeUnit, generation: UInt64) -> Int32 {
-        atomicMemoryFence(ordering: .sequentiallyConsistent)
         if Stripe.at(stripes.first).pointee.isSeated.get() == 0 { return 0 }
         Barrier.onAllThreads()
         let index = index

@@ -23,8 +23,9 @@ struct Thread: ~Copyable {
     let poolMagazines = Atomic<UInt>(0)
     /// How often it met others at a reference count.
     private var meetings: UInt32 = 0
-    /// Where it counts by itself, once it has met them at one parent again and again.
+    /// Where it counts by itself: on the parent that it derives from again and again.
     let seat = Seat()
+    var habit = Habit()
     /// How many births there are to the next that is sampled, the rate that this was drawn for, and what it was drawn
     /// with. See `Sampler`.
     var untilSample: UInt64 = 0

@@ -7,10 +7,10 @@ import Synchronization
 /// once. The cheap side keeps the compiler from moving its load before its store, by `belaycore_compiler_barrier`.)
 enum Barrier {
     // `Globals.barrier`. To ask the system takes some milliseconds where other threads run, and next to nothing where none does.
-    private static let unknown: UInt32 = 0
+    static let unknown: UInt32 = 0
     private static let there: UInt32 = 1
     private static let missing: UInt32 = 2
-    private static let asked: UInt32 = 3
+    static let asked: UInt32 = 3
 
     /// Asks already if it costs next to nothing: at first use, mostly, there is one thread.
     static func prepare() {
