@@ -57,6 +57,24 @@ LOOP(run_cause, {
     belay_close(c);
 })
 
+/* b->state is the array of parents; their number, the case's size, is a power of two. */
+static void setup_among(bench *b) {
+    belay_ctx *parents = calloc((size_t)b->size, sizeof *parents);
+    for (long i = 0; i < b->size; i++) parents[i] = belay_with_cancel(belay_background());
+    b->state = parents;
+}
+
+static void teardown_among(bench *b) {
+    belay_ctx *parents = b->state;
+    for (long i = 0; i < b->size; i++) belay_close(parents[i]);
+    free(parents);
+}
+
+static void run_among(bench *b) {
+    const belay_ctx *parents = b->state;
+    for (uint64_t i = 0; i < b->n; i++) belay_close(belay_with_cancel(parents[i & (uint64_t)(b->size - 1)]));
+}
+
 static void run_deadline(bench *b) {
     belay_ctx p = bench_ctx(b);
     belay_instant at = belay_now() + BELAY_SEC(30);
@@ -164,6 +182,7 @@ static void run_cancel_apart(bench *b) { bench_threads(b, cancel_under_own); }
 BENCH_CASES(
     {"derive.cancel", run_cancel, 0, BENCH_ONE, PARENT},
     {"derive.cancel.root", run_cancel, 0, BENCH_ONE, ROOT},
+    {"derive.cancel.among.64", run_among, 64, BENCH_ONE, setup_among, teardown_among},
     {"derive.timeout", run_timeout, 0, BENCH_ONE, PARENT},
     {"derive.timeout.root", run_timeout, 0, BENCH_ONE, ROOT},
     {"derive.deadline", run_deadline, 0, BENCH_ONE, PARENT},

@@ -154,6 +154,35 @@ func setupChain(b *bench) {
 	b.state = held2{ctx, func() {}}
 }
 
+func setupAmong(b *bench) {
+	parents := make([]context.Context, b.size)
+	cancels := make([]context.CancelFunc, b.size)
+	for i := range parents {
+		parents[i], cancels[i] = context.WithCancel(context.Background())
+	}
+	b.state = among{parents, cancels}
+}
+
+type among struct {
+	parents []context.Context
+	cancels []context.CancelFunc
+}
+
+func releaseAmong(b *bench) {
+	for _, cancel := range b.state.(among).cancels {
+		cancel()
+	}
+}
+
+// The number of parents is a power of two.
+func runAmong(b *bench) {
+	parents := b.state.(among).parents
+	for i := range b.n {
+		_, cancel := context.WithCancel(parents[i&(len(parents)-1)])
+		cancel()
+	}
+}
+
 func runHit(p context.Context, n int) {
 	var k any = key(0)
 	for range n {
@@ -363,6 +392,7 @@ func init() {
 	}
 	under("derive.cancel", runCancel)
 	add("derive.cancel.root", loop(runCancel), 0, one, setupRoot, release)
+	add("derive.cancel.among.64", runAmong, 64, one, setupAmong, releaseAmong)
 	under("derive.timeout", runTimeout)
 	add("derive.timeout.root", loop(runTimeout), 0, one, setupRoot, release)
 	under("derive.deadline", runDeadline)
