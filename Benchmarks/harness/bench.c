@@ -243,17 +243,16 @@ static void list(void) {
         for (size_t i = 0; i < tables[t].n; i++) puts(tables[t].cases[i].name);
 }
 
-/* So often is it done before it is counted: a thread takes its seat at a parent that it keeps deriving from by then. */
-static const double TO_SETTLE = 20000;
-
 /* One dump of callgrind's counts for n operations, and one for 3 n: the difference is 2 n operations, nothing else. */
 static void count_instructions(const char *name, uint64_t n) {
 #ifdef BENCH_CALLGRIND
+    /* So often is it done first: a thread has its seat at a parent that it keeps deriving from by then. */
+    const double to_settle = 20000;
     static bench b;
     const bench_case *c = find(name);
     open_case(&b, c);
     b.n = n;
-    for (double done = 0; done < TO_SETTLE; done += operations(&b, c)) c->run(&b);
+    for (double done = 0; done < to_settle; done += operations(&b, c)) c->run(&b);
     for (uint64_t times = 1; times <= 3; times += 2) {
         char label[256];
         b.n = n * times;

@@ -28,7 +28,7 @@ struct Parentage {
         guard let found = handle.find() else { return joinSlowly(handle) }
         let node = found.node
         if handle.isImmortal { return Parentage(parent: handle.index, scope: 0, values: 0, clock: 0, runtime: 0) }
-        if handle.kind == Kind.lite || !node.acquire(generation: handle.generation) { return refuse(handle, node) }
+        if handle.kind == Kind.lite || !node.acquireForChild(handle) { return refuse(handle, node) }
         return Parentage(of: handle, node, runtime: found.state.word & State.runtimeMask)
     }
 

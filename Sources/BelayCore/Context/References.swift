@@ -8,7 +8,15 @@ extension UnsafeMutablePointer where Pointee == Node {
         acquireAtOnce(generation: generation) || acquireSlowly(generation: generation)
     }
 
-    /// The same where nothing stands in the way: no stripes, nobody else at the word. False means nothing.
+    /// The same by a handle of the node's, for a child: on the calling thread's seat, if that is here.
+    @inline(__always) func acquireForChild(_ handle: Handle) -> Bool {
+        guard let thread = Thread.known else { return acquire(generation: handle.generation) }
+        guard thread.pointee.seat.acquire(self, handle) || acquire(generation: handle.generation) else { return false }
+        if thread.pointee.habit.isTimeToLook() { thread.look(self, handle) }
+        return true
+    }
+
+    /// `acquire` where nothing stands in the way: no stripes, nobody else at the word. False means nothing.
     @inline(__always) func acquireAtOnce(generation: UInt64) -> Bool {
         let old = pointee.references.get()
         // Acquire: what the last owner wrote before it let go is ours to see (release in `release`).
