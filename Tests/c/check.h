@@ -35,14 +35,14 @@ static inline void check_is(const char *file, int line, const char *what, long l
     check_failed(file, line, what);
 }
 
-static inline void check_sleep(belay_duration length) {
-    if (length <= 0) return;
-    struct timespec left = {length / 1000000000, length % 1000000000};
-    while (nanosleep(&left, &left) != 0) {}
+// By the clock: where signals come as fast as a thread can take them, it never gets to sleep what was left of its sleep.
+static inline void check_sleep_until(belay_instant instant) {
+    struct timespec end = {instant / 1000000000, instant % 1000000000};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR) {}
 }
 
-static inline void check_sleep_until(belay_instant instant) {
-    for (belay_instant now; (now = belay_now()) < instant;) check_sleep(instant - now);
+static inline void check_sleep(belay_duration length) {
+    if (length > 0) check_sleep_until(belay_now() + length);
 }
 
 static inline void check_pause(const char *file, int line, const char *what, int turn) {
