@@ -35,7 +35,7 @@ struct start {
 static void *begin(void *raw) {
     struct start start = *(struct start *)raw;
     free(raw);
-    prctl(PR_SET_NAME, start.name, 0, 0, 0);
+    belaycore_name_thread(start.name);
     start.entry(start.argument);
     return NULL;
 }

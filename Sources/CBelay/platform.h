@@ -180,6 +180,7 @@ BELAYCORE_HIDDEN int belaycore_watch_thread_exit(void *record);
 BELAYCORE_HIDDEN int belaycore_watch_fork(void);
 BELAYCORE_HIDDEN void belaycore_thread_ended(void *record);
 BELAYCORE_HIDDEN void belaycore_forked_child(void);
+static inline void belaycore_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 static inline void belaycore_sleep_precisely(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); }
 static inline uint32_t belaycore_processors(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);

@@ -16,8 +16,8 @@ import Synchronization
 /// A runtime that is driven by a loop has no threads: its queue is run by `Loop.poll`.
 struct Executor: ~Copyable {
     private let lock: Lock
-    /// Under the lock: the queue, the threads that sleep, how many of them were called, all threads, and how many tasks
-    /// were ever taken from the queue and put into it.
+    /// Under the lock: the queue, the threads that sleep, how many of them were called, all threads but the one that drives,
+    /// and how many tasks were ever taken from the queue and put into it.
     private let head: Atomic<UInt32>
     private let tail: Atomic<UInt32>
     private let idle: Atomic<UInt32>
@@ -40,6 +40,8 @@ struct Executor: ~Copyable {
     /// Tasks that were submitted and are not over, and calls that may submit some (`expect`). Counted where the runtime can be
     /// freed.
     private let outstanding: Atomic<UInt32>
+    /// Under the lock: nobody drives the runtime, and a thread that was called is about to. See `Crew`.
+    private let isVacant: Atomic<UInt32>
     /// Under the lock: the runtime has been freed. What comes now belongs to the default one.
     private let closed: Atomic<UInt32>
     /// Under the lock: the host's executor, its submit function and what it wants with it.
@@ -160,10 +162,7 @@ struct Executor: ~Copyable {
     /// The thread is counted already. If it cannot be started and there is no other, the work is done here: late and on the
     /// wrong thread is better than never.
     private borrowing func startThread(_ number: UInt32) {
-        let name = Runtime.at(number).pointee.workerName.text(or: "belay-worker")
-        let argument = UnsafeMutableRawPointer(bitPattern: UInt(number))
-        let failure = belaycore_start_thread({ Executor.work(UInt32(UInt(bitPattern: $0))) }, argument, name)
-        if failure == 0 { return }
+        if Crew.start(number, asDriver: false) == 0 { return }
         lock.lock()
         threads.set(threads.get() - 1)
         let alone = threads.get() == 0
@@ -194,22 +193,52 @@ struct Executor: ~Copyable {
         return task
     }
 
-    private static func work(_ number: UInt32) { Runtime.at(number).pointee.executor.work(number) }
+    /// By the driver, which has fired what is due: a task for it to run itself, if a thread is on its way that can take its
+    /// place. Then the place is vacant.
+    @inline(__always) borrowing func relieve() -> UnsafeMutablePointer<Task>? {
+        head.get() == 0 ? nil : relieveSlowly()
+    }
 
-    private borrowing func work(_ number: UInt32) {
+    @inline(never) private borrowing func relieveSlowly() -> UnsafeMutablePointer<Task>? {
+        lock.lock()
+        defer { lock.unlock() }
+        guard called.get() != 0, let task = takeLocked() else { return nil }
+        isVacant.set(1)
+        threads.set(threads.get() + 1)
+        return task
+    }
+
+    /// Runs tasks, until the calling thread has something else to do. (All in one place, so that the stack below a task is the
+    /// same whoever runs it: a profile tells births apart by their stacks.)
+    borrowing func work(_ number: UInt32, first: UnsafeMutablePointer<Task>?, isNamedDriver: Bool) -> Crew.Next {
+        var task = first
         while true {
+            if let task { Executor.run(task) }
             lock.lock()
-            if let task = takeLocked() {
+            if isVacant.get() != 0 {
+                isVacant.set(0)
+                threads.set(threads.get() - 1)
+                lock.unlock()
+                return .drive
+            }
+            if isNamedDriver {
+                lock.unlock()
+                return .rename
+            }
+            task = takeLocked()
+            if task != nil {
                 // Others may be queued behind it while it blocks.
                 let watch = head.get() != 0 && idle.get() <= called.get() && watchAt.get() == 0
                 if watch { beginWatch() }
                 lock.unlock()
                 if watch { Executor.hastenWatch(number) }
-                Executor.run(task)
                 continue
             }
             let now = Clock.now
-            if closed.get() != 0 || isTooMuch(at: now) { return leave() }
+            if closed.get() != 0 || isTooMuch(at: now) {
+                leave()
+                return .end
+            }
             idle.set(idle.get() + 1)
             let seen = signal.load(ordering: .acquiring)
             lock.unlock()
@@ -218,7 +247,10 @@ struct Executor: ~Copyable {
             lock.lock()
             idle.set(idle.get() - 1)
             if called.get() > 0 { called.set(called.get() - 1) }
-            if head.get() == 0 && Clock.now >= end { return leave() }
+            if isVacant.get() == 0 && head.get() == 0 && Clock.now >= end {
+                leave()
+                return .end
+            }
             lock.unlock()
         }
     }
@@ -312,6 +344,7 @@ struct Executor: ~Copyable {
         surplus.set(0)
         spareSince.set(0)
         watchAt.set(0)
+        isVacant.set(0)
         closed.set(0)
     }
 

@@ -3,8 +3,8 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// Who sleeps until the earliest timer of a runtime's shards, then fires it: one thread, started by the first timer; or the
-/// host's loop, which `Loop` speaks to.
+/// Who sleeps until the earliest timer of a runtime's shards, then fires it: one thread (of the `Crew`), started by the first
+/// timer; or the host's loop, which `Loop` speaks to.
 ///
 /// No wake-up is lost. The driver *publishes* until when it sleeps, then looks at every shard's `wake` once more; a thread
 /// that adds a timer writes its shard's `wake`, then looks at what is published. All four are sequentially
@@ -45,11 +45,7 @@ struct Driver: ~Copyable {
             // Nobody sleeps before the first poll, which looks at everything.
             runtime.pointee.driver.sleepsUntil.store(Clock.never, ordering: .sequentiallyConsistent)
         } else {
-            let name = runtime.pointee.driverName.text(or: "belay-driver")
-            let argument = UnsafeMutableRawPointer(bitPattern: UInt(number))
-            if belaycore_start_thread({ Driver.run(UInt32(UInt(bitPattern: $0))) }, argument, name) != 0 {
-                return BELAY_ESYSTEM
-            }
+            if Crew.start(number, asDriver: true) != 0 { return BELAY_ESYSTEM }
         }
         runtime.pointee.driver.started.store(1, ordering: .releasing)
         return BELAY_OK
@@ -78,14 +74,15 @@ struct Driver: ~Copyable {
 
     // MARK: the thread
 
-    private static func run(_ number: UInt32) {
-        belaycore_sleep_precisely()
+    /// Drives the runtime, until there is a task for the calling thread to run, or nil: then the runtime goes.
+    static func drive(_ number: UInt32) -> UnsafeMutablePointer<Task>? {
         let runtime = Runtime.at(number)
         while runtime.pointee.driver.departure.load(ordering: .acquiring) == 0 {
             let now = Clock.now
             fireAll(number, now: now)
             Executor.watch(number, now: now)
             if number == 0 { Signals.deliver() }
+            if let task = runtime.pointee.executor.relieve() { return task }
             let signal = runtime.pointee.driver.signal.load(ordering: .acquiring)
             // After the signal, whose next value says that one has been asked to leave.
             if runtime.pointee.driver.departure.load(ordering: .acquiring) != 0 { break }
@@ -100,6 +97,7 @@ struct Driver: ~Copyable {
         // Release: the free that sees it finds all that this thread did; it may use the storage again.
         runtime.pointee.driver.departure.store(left, ordering: .releasing)
         belaycore_futex_wake(runtime.pointee.driver.departure.address, .max)
+        return nil
     }
 
     /// Ends the thread and waits until it has gone; false if `end` comes first. For the runtime's free, after which nothing
