@@ -13,6 +13,8 @@ The ways to break the handshake (BROKEN) must all be found, or this proves nothi
 import itertools
 import sys
 
+from interleavings import Lost, World, explore, report
+
 OPEN, CLOSED = 0, 1  # the node's generation; and the stripe's
 NODE, OTHER, NOWHERE = "node", "other", 0
 
@@ -31,10 +33,6 @@ BROKEN = {
     "a seat left behind with its count": {"hand over": False},
 }
 RIGHT = {rule: True for change in BROKEN.values() for rule in change}
-
-
-class Lost(Exception):
-    """The handshake did not hold."""
 
 
 def locked(holds, body):
@@ -148,90 +146,27 @@ def close(rules):
     yield "end", 0
 
 
-class Thread:
-    """A thread by what it was sent so far; the generators cannot be copied, so they are run again."""
+def run(script, rules):
+    memory = {"generation": OPEN, "stripe": (OPEN, 0), "word": 0, "is seated": 0, "place": NOWHERE, "seat": (0, 0)}
 
-    def __init__(self, make):
-        self.make, self.known = make, {}
+    def check(values, results):
+        if values["word"] != results[0]:
+            raise Lost(f"{script}: {results[0]} references are held, {values['word']} are counted")
+        if values["place"] == NODE:
+            raise Lost(f"{script}: somebody sits on a closed node")
 
-    def next(self, sent):
-        if sent not in self.known:
-            running = self.make()
-            operation = next(running)
-            for each in sent:
-                operation = running.send(each)
-            self.known[sent] = operation
-        return self.known[sent]
+    return explore(World(memory, [lambda _: owner(script, rules), lambda _: close(rules)], buffered={0}), check)
 
 
-def steps(memory, buffer, operation, is_owner):
-    """What can become of an operation: nothing, if it has to wait, or (memory, buffer, what it reads)."""
-    values, kind = dict(memory), operation[0]
-    if kind == "load":
-        own = [value for name, value in buffer if name == operation[1]] if is_owner else []
-        yield memory, buffer, (own or [values[operation[1]]])[-1]
-    elif kind == "store":
-        yield memory, buffer + ((operation[1], operation[2]),), None
-    elif kind == "barrier":
-        values.update(buffer)
-        yield frozenset(values.items()), (), None
-    elif kind in ("lock", "unlock") and not (is_owner and buffer):
-        if values["lock"] != (kind == "lock"):
-            values["lock"] = kind == "lock"
-            yield frozenset(values.items()), buffer, None
-    elif kind == "change" and not (is_owner and buffer):
-        old = values[operation[1]]
-        values[operation[1]] = operation[2](old)
-        yield frozenset(values.items()), buffer, old
-
-
-def explore(script, rules):
-    """All that can happen. Answers how many states there are."""
-    memory = {"generation": OPEN, "stripe": (OPEN, 0), "word": 0, "is seated": 0}
-    memory |= {"lock": False, "place": NOWHERE, "seat": (0, 0)}
-    threads = Thread(lambda: owner(script, rules)), Thread(lambda: close(rules))
-    todo, seen = [(frozenset(memory.items()), (), (), ())], set()
-    while todo:
-        state = todo.pop()
-        if state in seen:
-            continue
-        seen.add(state)
-        memory, buffer, *sent = state
-        operations = [thread.next(each) for thread, each in zip(threads, sent)]
-        if buffer:  # the oldest store comes out
-            todo.append((frozenset((dict(memory) | {buffer[0][0]: buffer[0][1]}).items()), buffer[1:], *sent))
-        elif all(operation[0] == "end" for operation in operations):
-            values = dict(memory)
-            if values["word"] != operations[0][1]:
-                raise Lost(f"{operations[0][1]} references are held, {values['word']} are counted")
-            if values["place"] == NODE:
-                raise Lost("somebody sits on a closed node")
-        for number, operation in enumerate(operations):
-            for memory_then, buffer_then, read in steps(memory, buffer, operation, number == 0):
-                sent_then = list(sent)
-                sent_then[number] += (read,)
-                todo.append((memory_then, buffer_then, *sent_then))
-    return len(seen)
+def run_all(rules):
+    return sum(run(script, rules) for script in SCRIPTS)
 
 
 def main():
-    failures = 0
-    try:
-        states = sum(explore(script, RIGHT) for script in SCRIPTS)
-        print(f"✓ the handshake holds in all {states:,} states of {len(SCRIPTS)} scripts")
-    except Lost as what:
-        failures += 1
-        print(f"✗ the handshake does not hold: {what}")
-    for name, change in BROKEN.items():
-        try:
-            for script in SCRIPTS:
-                explore(script, RIGHT | change)
-            failures += 1
-            print(f"✗ {name}: not found")
-        except Lost as what:
-            print(f"✓ {name}: found ({script}: {what})")
-    print(f"{1 + len(BROKEN) - failures} passed, {failures} failed")
-    return failures != 0
+    return report(
+        lambda: f"the handshake holds in all {run_all(RIGHT):,} states of {len(SCRIPTS)} scripts",
+        {name: lambda change=change: run_all(RIGHT | change) for name, change in BROKEN.items()},
+    )
 
 
 if __name__ == "__main__":
