@@ -627,6 +627,11 @@ typedef struct belay_pool { uint64_t bits; } belay_pool;
  * and two copies. For tests. */
 #define BELAY_POOL_CHECKED 1u
 
+/* Leaves an item that is given back as it is: the next get finds in it what the last user left there. For buffers that
+ * are written before they are read, or whose user clears what he needs clear himself. It saves the reset, which is half
+ * of what get and put take. Not for what one request may not see of another. */
+#define BELAY_POOL_AS_LEFT 2u
+
 /* What a pool is to be like. ALWAYS SET .size (with 0 there belay_pool_new answers BELAY_EINVAL), and what you need
  * by name; the rest is zero:
  *     belay_pool_desc desc = {.size = sizeof desc, .item_size = sizeof(struct request)}; */
@@ -635,18 +640,19 @@ typedef struct belay_pool_desc {
     size_t item_size;                       /* bytes, not 0 */
     size_t alignment;                       /* a power of two; it costs as much memory. 0: what suits every type */
     bool (*init)(void *item, void *self);   /* a new item, all zeroes; false: it cannot be made. NULL: zeroes will do */
-    void (*reset)(void *item, void *self);  /* an item was given back: make it fit for the next one. NULL: all zeroes */
+    void (*reset)(void *item, void *self);  /* an item was given back: make it fit for the next one. NULL: all zeroes,
+                                               or, with BELAY_POOL_AS_LEFT, nothing */
     void (*drop)(void *item, void *self);   /* an item goes for good, reset before; undo init. NULL: nothing to undo */
     void *self;                             /* for the three; must stay valid until the last item was dropped */
     size_t cap;                             /* the most items in existence at a time, in use or free; 0: no limit */
-    unsigned flags;                         /* 0 or BELAY_POOL_CHECKED */
+    unsigned flags;                         /* 0, or BELAY_POOL_CHECKED, BELAY_POOL_AS_LEFT, or both by | */
     const char *name;                       /* for people; copied, cut at 63 bytes. NULL: none */
 } belay_pool_desc;
 
 /* A new pool, which is yours to free. The struct is copied. Makes no item yet. {0} on failure: BELAY_EINVAL (NULL, an
- * item size of 0, an alignment that is no power of two, a size or flags that this version does not know),
- * BELAY_ENOMEM (255 pools are open or have items in use, or no machine has that much memory for one item),
- * BELAY_EFORK. Takes a lock for a moment. */
+ * item size of 0, an alignment that is no power of two, a size or flags that this version does not know, a reset
+ * beside BELAY_POOL_AS_LEFT), BELAY_ENOMEM (255 pools are open or have items in use, or no machine has that much memory
+ * for one item), BELAY_EFORK. Takes a lock for a moment. */
 belay_pool belay_pool_new(const belay_pool_desc *desc);
 
 /* An item of the pool, in use from now on: as `init` or the last `reset` left it, never with anything of its last use

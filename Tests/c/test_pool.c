@@ -135,14 +135,16 @@ static void items_are_aligned(void) {
 
 static void a_bad_description_makes_no_pool(void) {
     const belay_pool_desc good = {.size = sizeof good, .item_size = 8};
-    belay_pool_desc bad[] = {good, good, good, good, good, good};
+    belay_pool_desc bad[] = {good, good, good, good, good, good, good};
     bad[0].size = 0;
     bad[1].size = sizeof good - 1;
     bad[2].item_size = 0;
     bad[3].alignment = 24;
     bad[4].flags = 0x80;
     bad[5].alignment = SIZE_MAX;
-    for (int i = 0; i < 6; i++) {
+    bad[6].flags = BELAY_POOL_AS_LEFT;
+    bad[6].reset = item_reset;
+    for (int i = 0; i < 7; i++) {
         CHECK_IS(belay_pool_new(&bad[i]).bits, 0);
         CHECK_IS(belay_last_status(), BELAY_EINVAL);
     }
@@ -161,6 +163,37 @@ static void a_bad_description_makes_no_pool(void) {
         if (pool.bits == 0) {
             CHECK(belay_last_status() == BELAY_EINVAL || belay_last_status() == BELAY_ENOMEM);
         }
+    }
+}
+
+static void items_may_come_back_as_they_were_left(void) {
+    for (unsigned checked = 0; checked <= BELAY_POOL_CHECKED; checked++) {
+        struct counts counts = {0};
+        belay_pool_desc desc = {.size = sizeof desc, .item_size = sizeof(struct item), .init = item_init,
+                                .drop = item_drop, .self = &counts, .flags = BELAY_POOL_AS_LEFT | checked};
+        belay_pool pool = belay_pool_new(&desc);
+        CHECK(pool.bits != 0);
+        struct item *item = belay_pool_get(pool);
+        CHECK(item != NULL);
+        item->scratch[7] = 77;
+        put(pool, item);
+        CHECK(belay_pool_get(pool) == item);
+        CHECK_IS(item->scratch[7], 77);
+        CHECK_IS(belay_pool_put(pool, &counts), BELAY_EINVAL);
+        put(pool, item);
+        CHECK_IS(belay_pool_put(pool, item), BELAY_EINVAL); // given back twice
+        struct item *data;
+        belay_ctx ctx = belay_with_data(belay_background(), pool, (void **)&data);
+        CHECK(data == item);
+        CHECK_IS(data->scratch[7], 77);
+        data->scratch[7] = 78;
+        check_close(ctx);
+        CHECK(belay_pool_get(pool) == item);
+        CHECK_IS(item->scratch[7], 78);
+        free_pool(pool);
+        CHECK_IS(belay_pool_put(pool, item), BELAY_OK); // to a pool that was freed, which takes the slow way
+        CHECK_IS(counts.made, 1);
+        CHECK_IS(counts.dropped, 1);
     }
 }
 
@@ -1045,6 +1078,7 @@ int main(int argc, char **argv) {
         TEST(without_hooks_an_item_is_zeroes),
         TEST(items_are_aligned),
         TEST(a_bad_description_makes_no_pool),
+        TEST(items_may_come_back_as_they_were_left),
         TEST(bad_handles_get_a_status),
         TEST(giving_back_twice_is_found),
         TEST(init_may_fail),

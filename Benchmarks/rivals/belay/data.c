@@ -3,22 +3,23 @@
 
 #ifdef BELAY_POOL_CHECKED
 
-/* What sync.Pool does for an item: nothing. */
-static void leave(void *item, void *self) {
-    (void)item;
-    (void)self;
-}
-
 static belay_pool pool;
 
-static void open_pool(bench *b, void (*reset)(void *, void *)) {
-    belay_pool_desc desc = {.size = sizeof desc, .item_size = (size_t)b->size, .reset = reset};
+static void open_pool(bench *b, unsigned flags, void (*reset)(void *, void *)) {
+    belay_pool_desc desc = {.size = sizeof desc, .item_size = (size_t)b->size, .flags = flags, .reset = reset};
     pool = belay_pool_new(&desc);
     bench_root(b);
 }
 
-static void setup_left(bench *b) { open_pool(b, leave); }
-static void setup_zeroed(bench *b) { open_pool(b, NULL); }
+/* As sync.Pool leaves its items. */
+static void setup_left(bench *b) { open_pool(b, BELAY_POOL_AS_LEFT, NULL); }
+
+static void forget(void *item, void *self) {
+    (void)self;
+    *(int *)item = 0;
+}
+static void setup_reset(bench *b) { open_pool(b, 0, forget); }
+static void setup_zeroed(bench *b) { open_pool(b, 0, NULL); }
 static void teardown(bench *b) {
     (void)b;
     belay_pool_free(pool);
@@ -55,6 +56,7 @@ static void run_threads(bench *b) { /* two, which share the n */
 
 BENCH_CASES(
     SIZE(64), SIZE(1024), SIZE(8192),
+    {"pool.reset.1024", run_pool, 1024, BENCH_ONE, setup_reset, teardown},
     {"pool.threads.1024", run_threads, 1024, BENCH_ONE, setup_left, teardown},
     {"pool.context.1024", run_context, 1024, BENCH_ONE, setup_left, teardown})
 

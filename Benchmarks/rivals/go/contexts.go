@@ -332,6 +332,16 @@ func runPool[T any](b *bench) {
 	}
 }
 
+func runPoolReset(b *bench) {
+	pool := sync.Pool{New: func() any { return new(data1024) }}
+	for range b.n {
+		p := pool.Get().(*data1024)
+		sinkPool(p)
+		p[0] = 0
+		pool.Put(p)
+	}
+}
+
 func runPoolZeroed[T any](b *bench) {
 	var zero T
 	pool := sync.Pool{New: func() any { return new(T) }}
@@ -441,6 +451,7 @@ func init() {
 	add("pool.64", runPool[data64], 0, one, nil, nil)
 	add("pool.1024", runPool[data1024], 0, one, nil, nil)
 	add("pool.8192", runPool[data8192], 0, one, nil, nil)
+	add("pool.reset.1024", runPoolReset, 0, one, nil, nil)
 	add("pool.zeroed.64", runPoolZeroed[data64], 0, one, nil, nil)
 	add("pool.zeroed.1024", runPoolZeroed[data1024], 0, one, nil, nil)
 	add("pool.zeroed.8192", runPoolZeroed[data8192], 0, one, nil, nil)

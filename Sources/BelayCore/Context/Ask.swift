@@ -24,7 +24,7 @@ extension Handle {
     // `status` for a question that is answered by yes or no.
     @inline(never) @_optimize(speed) fileprivate func isDoneElsewhere() -> UInt32 {
         guard let found = find(Kind.lite) else { return isOtherDone() }
-        return found.liteStatus(self) != BELAY_OK ? 1 : 0
+        return found.isSurelyLiveLite(self) ? 0 : found.isLiteDone(self)
     }
 
     @inline(never) @_optimize(speed) private func isOtherDone() -> UInt32 {

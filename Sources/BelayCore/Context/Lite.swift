@@ -135,6 +135,19 @@ extension Handle {
 }
 
 extension Found {
+    /// Whether its own word and that of the scope it hangs on say that it has not ended; false means nothing. By itself, because
+    /// it calls nothing, and so needs no stack.
+    @inline(__always) func isSurelyLiveLite(_ handle: Handle) -> Bool {
+        if state.isDone || state.has(State.timed) { return false }
+        guard let above = node.asLite.above.find(Kind.scope), above.state.isSurelyLive else { return false }
+        // As in `liteStatus`: it was this context's parent if the handle still matches.
+        atomicMemoryFence(ordering: .acquiring)
+        let now = node.state
+        return handle.matches(now.word) && !now.isDone
+    }
+
+    @inline(never) @_optimize(speed) func isLiteDone(_ handle: Handle) -> UInt32 { liteStatus(handle) != BELAY_OK ? 1 : 0 }
+
     /// What `belay_err` answers for a lite context.
     @inline(__always) func liteStatus(_ handle: Handle) -> belay_status {
         if state.isDone { return state.verdict.status }

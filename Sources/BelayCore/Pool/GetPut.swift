@@ -92,7 +92,12 @@ extension Handle {
             return putItemSlowly(item)
         }
         // The item is in use, so it keeps the pool's record as it is.
-        pool.resetItem(item)
+        return pool.leavesItems ? stowItem(item) : stowAfterReset(item)
+    }
+
+    /// By itself, because a hook is a call, and needs a stack.
+    @inline(never) @_optimize(speed) private func stowAfterReset(_ item: UInt) -> belay_status {
+        Pool.at(poolIndex).resetItem(item)
         return stowItem(item)
     }
 

@@ -32,7 +32,7 @@ import Synchronization
 struct Pool: ~Copyable {
     // The line that the quick paths read. But for the state it is written at birth only, before the state is.
     let state: Atomic<UInt64>
-    /// The hooks, 0 for none, and what they get.
+    /// The hooks, 0 for none, and what they get. For items that are left as they are there is `leaves` in place of one.
     let reset: Atomic<UInt64>
     let owner: Atomic<UInt64>
     let itemBytes: Atomic<UInt64>
@@ -62,6 +62,7 @@ struct Pool: ~Copyable {
     /// Items in the depot: exact while the pool is at rest.
     let deposited: Atomic<UInt64>
 
+    static let leaves: UInt64 = 1
     static let stealing: UInt64 = 1 << 24
     static let fenced: UInt64 = 1 << 25
     static let checked: UInt64 = 1 << 26

@@ -37,7 +37,8 @@ extension UnsafePointer where Pointee == belay_pool_desc {
         // From some size on a cache line: two threads' items then share none, and zeroing is up to twice as quick.
         if desc.alignment == 0 { desc.alignment = desc.item_size < 512 ? PoolItem.headerBytes : 64 }
         guard desc.item_size != 0, desc.alignment & (desc.alignment &- 1) == 0 else { return nil }
-        guard desc.flags & ~UInt32(BELAY_POOL_CHECKED) == 0 else { return nil }
+        guard desc.flags & ~(BELAY_POOL_CHECKED | BELAY_POOL_AS_LEFT) == 0 else { return nil }
+        guard desc.flags & BELAY_POOL_AS_LEFT == 0 || desc.reset == nil else { return nil }
         return desc
     }
 }
@@ -68,7 +69,8 @@ extension Pool {
         let index = takeRecord()
         if index == 0 { return nil }
         let pool = at(index)
-        pool.pointee.reset.set(address(unsafeBitCast(desc.reset, to: UnsafeRawPointer?.self)))
+        let isLeft = desc.flags & BELAY_POOL_AS_LEFT != 0
+        pool.pointee.reset.set(isLeft ? leaves : address(unsafeBitCast(desc.reset, to: UnsafeRawPointer?.self)))
         pool.pointee.make.set(address(unsafeBitCast(desc.`init`, to: UnsafeRawPointer?.self)))
         pool.pointee.drop.set(address(unsafeBitCast(desc.drop, to: UnsafeRawPointer?.self)))
         pool.pointee.owner.set(address(UnsafeRawPointer(desc.`self`)))

@@ -62,8 +62,12 @@ extension UnsafeMutablePointer where Pointee == Pool {
         return item
     }
 
+    /// Whether an item comes back as it was left: BELAY_POOL_AS_LEFT.
+    @inline(__always) var leavesItems: Bool { pointee.reset.get() == Pool.leaves }
+
     /// What comes before anybody else may have the item.
     @inline(__always) func resetItem(_ item: UInt) {
+        if leavesItems { return }
         if let reset = UnsafeRawPointer(bitPattern: UInt(pointee.reset.get())) {
             unsafeBitCast(reset, to: PoolItem.Hook.self)(PoolItem.memory(item), hookOwner)
         } else {
