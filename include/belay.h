@@ -641,7 +641,7 @@ typedef struct belay_pool_desc {
     size_t alignment;                       /* a power of two; it costs as much memory. 0: what suits every type */
     bool (*init)(void *item, void *self);   /* a new item, all zeroes; false: it cannot be made. NULL: zeroes will do */
     void (*reset)(void *item, void *self);  /* an item was given back: make it fit for the next one. NULL: all zeroes,
-                                               or, with BELAY_POOL_AS_LEFT, nothing */
+                                               or, with BELAY_POOL_AS_LEFT, nothing is done */
     void (*drop)(void *item, void *self);   /* an item goes for good, reset before; undo init. NULL: nothing to undo */
     void *self;                             /* for the three; must stay valid until the last item was dropped */
     size_t cap;                             /* the most items in existence at a time, in use or free; 0: no limit */
@@ -895,9 +895,9 @@ belay_status belay_memory_limit(size_t bytes);
 /* ---------------------------------------------------------------------------------------------------------------
  * 15. Measure
  *
- * What Belay does and what it costs, by name. Counting is always on: a derivation and its close each add one to a word
- * of the thread's own. These functions take no lock, allocate nothing on the heap, and may be called at any time,
- * however much goes on meanwhile.
+ * What Belay does and what it costs, by name. Counting is always on: a derivation, its close and a look-up each add one
+ * to a word of the thread's own. These functions take no lock, allocate nothing on the heap, and may be called at any
+ * time, however much goes on meanwhile.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* A counter only goes up, from the start of the process (or belay_runtime_restart) on; a gauge says how it is now. */
@@ -921,6 +921,10 @@ typedef struct belay_metric {
  *                                  counted when it is noticed: a context that nobody asks ends by its close
  *   /ctx/attached:contexts         contexts that joined the tree, because somebody listened
  *   /ctx/reset:contexts            belay_reset
+ *   /value/found/nearest:lookups   look-ups of values and data by how deep they were found: in the context's nearest
+ *                                  value, at /level-1 or /level-2 of the index of all keys above (a dozen keys take one
+ *                                  level, some hundred two), /further down or past a foreign parent with values; and
+ *                                  /value/missed:lookups
  *   /custom/inner:contexts         … /callback, /descriptor, /polled: foreign parents by how their end is noticed
  *   /timers/pending:timers         timers, and deadlines of contexts that somebody listens to, that are armed now
  *   /timers/armed:timers           … /fired, /stopped (before their time): a move stops one and arms one
@@ -942,7 +946,7 @@ typedef struct belay_metric {
  *   /memory/records:records        the records that listeners, causes and values take, 64 bytes each
  *   /memory/threads:threads        records of threads, which past ones leave to later ones
  *   /runtime/live:runtimes         runtimes that are open, the default one too
- * Look-ups of values are not counted: one takes as long as some counting would, and they know no depth. */
+ */
 bool belay_metric_at(size_t index, belay_metric *metric);
 
 /* One measurement: set `name`, read `value` and `status` (BELAY_EINVAL for an unknown name). */

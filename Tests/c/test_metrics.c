@@ -39,12 +39,14 @@ static void mark(void) {
 
 struct moved { const char *name; uint64_t by; };
 
-// All contexts' counters moved as listed, and those that are not listed did not.
+// All counters of contexts and of look-ups moved as listed, and those that are not listed did not.
 static void check_moved(const struct moved *list, size_t n) {
     belay_sample samples[MOST];
     read_all(samples);
     for (size_t i = 0, all = count_metrics(); i < all; i++) {
-        if (strncmp(samples[i].name, "/ctx/", 5) != 0 || strncmp(samples[i].name, "/ctx/live", 9) == 0) continue;
+        bool is_value = strncmp(samples[i].name, "/value/", 7) == 0;
+        if (!is_value && strncmp(samples[i].name, "/ctx/", 5) != 0) continue;
+        if (strncmp(samples[i].name, "/ctx/live", 9) == 0) continue;
         uint64_t expected = 0;
         for (size_t k = 0; k < n; k++) {
             if (strcmp(list[k].name, samples[i].name) == 0) expected = list[k].by;
@@ -107,6 +109,48 @@ static belay_status err_live(void *self, belay_cause *cause) {
     return atomic_load((atomic_bool *)self) ? BELAY_CANCELED : BELAY_OK;
 }
 static belay_ctx inner_of(void *self) { return *(belay_ctx *)self; }
+
+static uint64_t read_one(const char *name) {
+    belay_sample sample = {.name = name};
+    CHECK_IS(belay_metrics_read(&sample, 1), BELAY_OK);
+    return sample.value;
+}
+
+static void look_up(void *ctx) { CHECK(belay_value(*(belay_ctx *)ctx, &KEY) == &background); }
+
+static void look_ups_by_depth(void) {
+    enum { KEYS = 400 };
+    static const belay_key keys[KEYS];
+    static const char *const FOUND[] = {"/value/found/nearest:lookups", "/value/found/level-1:lookups",
+                                        "/value/found/level-2:lookups", "/value/found/further:lookups"};
+    belay_pool pool = belay_pool_new(&(belay_pool_desc){.size = sizeof(belay_pool_desc), .item_size = 64});
+    belay_ctx one = belay_with_value(background, &KEY, &background, NULL), data = belay_with_data(one, pool, NULL);
+    mark();
+    look_up(&one);
+    check_threads(1, look_up, &one); // its first call of all
+    CHECK(belay_value(one, &keys[0]) == NULL);
+    CHECK(belay_value(background, &KEY) == NULL);
+    CHECK(belay_data(data, pool) != NULL);
+    CHECK(belay_data(one, pool) == NULL);
+    CHECK(belay_value((belay_ctx){0}, &KEY) == NULL); // no look-up
+    MOVED({FOUND[0], 3}, {"/value/missed:lookups", 3});
+    check_close(data);
+    CHECK_IS(belay_pool_free(pool), BELAY_OK);
+
+    belay_ctx chain[KEYS];
+    for (int i = 0; i < KEYS; i++) {
+        chain[i] = belay_with_value(i > 0 ? chain[i - 1] : one, &keys[i], &background, NULL);
+    }
+    uint64_t start[4], sum = 0;
+    for (int i = 0; i < 4; i++) start[i] = read_one(FOUND[i]);
+    for (int i = 0; i < KEYS; i++) CHECK(belay_value(chain[KEYS - 1], &keys[i]) != NULL);
+    for (int i = 0; i < 4; i++) sum += read_one(FOUND[i]) - start[i];
+    CHECK_IS(sum, KEYS);
+    CHECK_IS(read_one(FOUND[0]) - start[0], 1);
+    CHECK(read_one(FOUND[3]) > start[3]); // 256 places on two levels
+    for (int i = KEYS - 1; i >= 0; i--) check_close(chain[i]);
+    check_close(one);
+}
 
 static void merged_and_foreign(void) {
     belay_ctx one = belay_with_cancel(background), two = belay_with_cancel(background);
@@ -497,7 +541,7 @@ static void prometheus_text(void) {
 int main(void) {
     background = belay_background();
     const struct check_test tests[] = {
-        TEST(created_by_kind), TEST(merged_and_foreign), TEST(ended_by_reason), TEST(signal_contexts),
+        TEST(created_by_kind), TEST(look_ups_by_depth), TEST(merged_and_foreign), TEST(ended_by_reason), TEST(signal_contexts),
         TEST(runtimes_and_groups), TEST(timers), TEST(lateness), TEST(executor_queue), TEST(threads_add_up),
         TEST(read_meanwhile), TEST(the_list), TEST(prometheus_text),
     };

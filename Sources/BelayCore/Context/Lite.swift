@@ -146,7 +146,9 @@ extension Found {
         return handle.matches(now.word) && !now.isDone
     }
 
-    @inline(never) @_optimize(speed) func isLiteDone(_ handle: Handle) -> UInt32 { liteStatus(handle) != BELAY_OK ? 1 : 0 }
+    @inline(never) @_optimize(speed) func isLiteDone(_ handle: Handle) -> UInt32 {
+        liteStatus(handle) != BELAY_OK ? 1 : 0
+    }
 
     /// What `belay_err` answers for a lite context.
     @inline(__always) func liteStatus(_ handle: Handle) -> belay_status {

@@ -46,20 +46,44 @@ enum KeyTrie {
         }
     }
 
-    /// The value (0 for a miss), if it takes no more than two levels: without a loop, in registers that are free at any time.
-    /// Nil means nothing.
-    @inline(__always) static func findAtOnce(_ key: UInt64, from nearest: UInt32) -> UInt64? {
-        if nearest == 0 { return 0 }
+    /// The value (0 for a miss) and how deep it was found, if it takes no more than two levels: without a loop, in registers
+    /// that are free at any time. Nil means nothing.
+    @inline(__always) static func findAtOnce(_ key: UInt64, from nearest: UInt32) -> (value: UInt64, Depth)? {
+        if nearest == 0 { return (0, .missed) }
         let node = valueNode(nearest)
         // The nearest is most often asked for, and the only one has no trie.
-        if node.pointee.key.get() == key { return node.pointee.value.get() }
+        if node.pointee.key.get() == key { return (node.pointee.value.get(), .nearest) }
         let cells = Region.records.pointee.extent
-        guard let root = cell(of: node.pointee.trie.get(), cells) else { return 0 }
+        guard let root = cell(of: node.pointee.trie.get(), cells) else { return (0, .missed) }
         let hash = hash(key)
         let top = entry(root, hash >> topShift, cells)
-        guard let below = cell(of: top, cells) else { return leaf(top, key)?.pointee.value.get() ?? 0 }
+        guard let below = cell(of: top, cells) else { return answer(leaf(top, key), .first) }
         let second = entry(below, hash >> (topShift - 4), cells)
-        return cell(of: second, cells) == nil ? leaf(second, key)?.pointee.value.get() ?? 0 : nil
+        return cell(of: second, cells) == nil ? answer(leaf(second, key), .second) : nil
+    }
+
+    @inline(__always) private static func answer(_ leaf: ValuePointer?, _ depth: Depth) -> (value: UInt64, Depth) {
+        leaf.map { ($0.pointee.value.get(), depth) } ?? (0, .missed)
+    }
+
+    /// The same, however deep it is.
+    @inline(never) static func findAtLength(_ key: UInt64, from nearest: UInt32) -> (value: UInt64, Depth) {
+        answer(find(key, from: nearest), .further)
+    }
+
+    /// How deep a look-up found what it looked for: in the context's nearest value, on the first or second level of the trie,
+    /// or by a longer way.
+    enum Depth: Int {
+        case nearest, first, second, further, missed
+
+        @inline(__always) var place: Int { Counter.valueNearest.rawValue + rawValue }
+        @inline(__always) func count() { Counter.add(at: place) }
+
+        /// By a thread that has no record yet. Answers the value, so that it can be the caller's last step, which needs no stack.
+        @inline(never) func countFirst(_ value: UInt64) -> UnsafeMutableRawPointer? {
+            count()
+            return UnsafeMutableRawPointer(bitPattern: UInt(value))
+        }
     }
 
     @inline(__always) private static func entry(_ cell: UInt32, _ hash: UInt64, _ cells: Region.Extent) -> UInt32 {
@@ -162,9 +186,12 @@ public func belay_value(_ ctx: belay_ctx, _ key: UnsafePointer<belay_key>?) -> U
     let handle = Handle(ctx)
     guard let found = handle.find() else { return nil }
     guard Globals.pointer.pointee.haveForeignValues.get() == 0,
-        let value = KeyTrie.findAtOnce(key, from: found.node.pointee.values.get())
+        let (value, depth) = KeyTrie.findAtOnce(key, from: found.node.pointee.values.get())
     else { return found.value(key, handle) }
-    return found.isStill(handle) ? UnsafeMutableRawPointer(bitPattern: UInt(value)) : nil
+    guard found.isStill(handle) else { return nil }
+    guard let thread = Thread.known else { return depth.countFirst(value) }
+    thread.count(depth.place, 1)
+    return UnsafeMutableRawPointer(bitPattern: UInt(value))
 }
 
 extension Found {
@@ -172,9 +199,13 @@ extension Found {
     @inline(never) fileprivate func value(_ key: UInt64, _ handle: Handle) -> UnsafeMutableRawPointer? {
         if key == 0 { return nil }
         if Globals.pointer.pointee.haveForeignValues.get() != 0 {
-            return UnsafeMutableRawPointer(bitPattern: UInt(ForeignValues.find(key, handle)))
+            let value = ForeignValues.find(key, handle)
+            (value == 0 ? KeyTrie.Depth.missed : .further).count()
+            return UnsafeMutableRawPointer(bitPattern: UInt(value))
         }
-        let value = KeyTrie.find(key, from: node.pointee.values.get())?.pointee.value.get() ?? 0
-        return isStill(handle) ? UnsafeMutableRawPointer(bitPattern: UInt(value)) : nil
+        let (value, depth) = KeyTrie.findAtLength(key, from: node.pointee.values.get())
+        guard isStill(handle) else { return nil }
+        depth.count()
+        return UnsafeMutableRawPointer(bitPattern: UInt(value))
     }
 }

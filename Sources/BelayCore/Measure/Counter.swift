@@ -29,6 +29,8 @@ enum Counter: Int {
     case groupMade, groupGone
     /// Into a wheel; out of it because the time had come; out of it before.
     case timerArmed, timerFired, timerStopped
+    /// Look-ups of values, by `KeyTrie.Depth`.
+    case valueNearest, valueFirst, valueSecond, valueFurther, valueMissed
     /// How late they fired: nanoseconds, and from here on a word for each of `Lateness.buckets`.
     case latenessSum
     case lateness
@@ -48,13 +50,16 @@ enum Counter: Int {
     }
 
     /// Counts one, on whatever thread. Without a record, and without memory for one, it is not counted.
-    @inline(__always) static func add(_ counter: Counter) {
+    @inline(__always) static func add(_ counter: Counter) { add(at: counter.rawValue) }
+
+    /// The same by its place.
+    @inline(__always) static func add(at index: Int) {
         #if !BELAY_NO_COUNTERS
-        if let thread = Thread.known { thread.count(counter) } else { addFirst(counter) }
+        if let thread = Thread.known { thread.count(index, 1) } else { addFirst(index) }
         #endif
     }
 
-    @inline(never) private static func addFirst(_ counter: Counter) { Thread.current?.count(counter) }
+    @inline(never) private static func addFirst(_ index: Int) { Thread.current?.count(index, 1) }
 
     /// The same on a thread that has its record: one that took a cell.
     @inline(__always) static func addKnown(_ counter: Counter) {

@@ -9,6 +9,7 @@ enum Metric: Int {
     case createdCustom, createdInner
     case endedCanceled, endedDeadline, endedParent, endedClosed
     case attached, reset
+    case valueNearest, valueFirst, valueSecond, valueFurther, valueMissed
     case customInner, customCallback, customDescriptor, customPolled
     case timersPending, timersArmed, timersFired, timersStopped
     // One for each of `Lateness.buckets`, in their order; then the sum.
@@ -57,6 +58,12 @@ enum Metric: Int {
         /ctx/attached:contexts\0\0contexts that joined the tree, for a listener\0\
         counter\0belay_contexts_reset_total\0\0Contexts made ready for another use.\0\
         /ctx/reset:contexts\0\0contexts that belay_reset made ready for another use\0\
+        counter\0belay_value_lookups_total\0found\0Values looked up, by how deep they were found.\0\
+        /value/found/nearest:lookups\0nearest\0look-ups that found the context's nearest value\0\
+        /value/found/level-1:lookups\0level-1\0look-ups that found it on the first level of the index of keys\0\
+        /value/found/level-2:lookups\0level-2\0look-ups that found it on the second level\0\
+        /value/found/further:lookups\0further\0look-ups that found it further down, or past a foreign parent\0\
+        /value/missed:lookups\0no\0look-ups that found nothing\0\
         gauge\0belay_foreign_parents\0path\0Foreign parents, by how their end is noticed.\0\
         /custom/inner:contexts\0inner\0foreign parents that end as their inner context\0\
         /custom/callback:contexts\0callback\0foreign parents that call when they end\0\

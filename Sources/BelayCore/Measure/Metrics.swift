@@ -100,6 +100,11 @@ struct Totals {
         case .endedClosed: self[.endedClosed] &+ self[.goneScope] &+ self[.goneLite]
         case .attached: self[.attached]
         case .reset: self[.reset]
+        case .valueNearest: self[.valueNearest]
+        case .valueFirst: self[.valueFirst]
+        case .valueSecond: self[.valueSecond]
+        case .valueFurther: self[.valueFurther]
+        case .valueMissed: self[.valueMissed]
         case .customInner: globals.pointee.foreignCount(.inner)
         case .customCallback: globals.pointee.foreignCount(.callback)
         case .customDescriptor: globals.pointee.foreignCount(.descriptor)

@@ -56,8 +56,9 @@ public func belay_data(_ ctx: belay_ctx, _ pool: belay_pool) -> UnsafeMutableRaw
     guard handle.kind == Kind.pool, let found = context.find() else { return noData(context, handle) }
     let values = found.node.pointee.values.get()
     let key = RequestData.key(handle)
-    let item = KeyTrie.findAtOnce(key, from: values) ?? KeyTrie.find(key, from: values)?.pointee.value.get() ?? 0
+    let (item, depth) = KeyTrie.findAtOnce(key, from: values) ?? KeyTrie.findAtLength(key, from: values)
     guard item != 0, found.isStill(context) else { return noData(context, handle) }
+    depth.count()
     return UnsafeMutableRawPointer(bitPattern: UInt(item))
 }
 
@@ -67,13 +68,18 @@ public func belay_data(_ ctx: belay_ctx, _ pool: belay_pool) -> UnsafeMutableRaw
     if status == BELAY_OK && Globals.pointer.pointee.haveForeignValues.get() != 0 {
         // It may stand above a foreign parent that answers for values.
         let item = ForeignValues.find(RequestData.key(pool), ctx)
-        if item != 0 { return UnsafeMutableRawPointer(bitPattern: UInt(item)) }
+        if item != 0 {
+            KeyTrie.Depth.further.count()
+            return UnsafeMutableRawPointer(bitPattern: UInt(item))
+        }
     }
     if status != BELAY_OK {
         LastStatus.set(status)
     } else if ctx.find() == nil {
         let status = ctx.absent()
         if status != BELAY_OK { LastStatus.set(status) }
+    } else {
+        KeyTrie.Depth.missed.count()
     }
     return nil
 }
