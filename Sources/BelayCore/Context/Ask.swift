@@ -5,8 +5,8 @@ extension Handle {
     /// What `belay_err` answers. Where the state word alone decides, the one look at it is all.
     @inline(__always) func status() -> belay_status {
         guard let found = find(Kind.scope) else { return statusOfOther() }
-        if found.state.isDone { return found.state.verdict.status }
-        return found.state.has(State.pulls | State.timed | State.asks) ? found.scopeStatus(of: self) : BELAY_OK
+        if found.state.isSurelyLive { return BELAY_OK }
+        return found.state.isDone ? found.state.verdict.status : found.scopeStatus(of: self)
     }
 
     /// The same for what is no scope, or was not found.
