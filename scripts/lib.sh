@@ -55,6 +55,14 @@ need_tool() {
     fi
 }
 
+# need_library NAME PACKAGE: makes sure that pkg-config knows a library, installing its Debian package if that can be had.
+need_library() {
+    need_tool pkg-config
+    if pkg-config --exists "$1"; then return; fi
+    printf '%s is missing: installing %s\n' "$1" "$2" >&2
+    apt_install "$2" || printf '%s could not be installed: what needs it is left out\n' "$2" >&2
+}
+
 # The clang of the Swift toolchain, whatever else is on the PATH.
 swift_clang() {
     local resources
