@@ -11,7 +11,11 @@
 #if __has_feature(thread_sanitizer)
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void) { return "die_after_fork=0"; }
+#define LAST_THREAD_MAY_END 0 // it runs exit handlers in a process whose last thread has ended, and crashes there
 #endif
+#endif
+#ifndef LAST_THREAD_MAY_END
+#define LAST_THREAD_MAY_END 1
 #endif
 
 static belay_ctx ctx, child_ctx;
@@ -195,11 +199,48 @@ static void no_poll_in_the_child_of_a_fork_inside_one(void) {
     CHECK_IS(belay_runtime_free(mine, BELAY_FOREVER), BELAY_OK);
 }
 
+// A child that comes back from the callback in which it was made finds nothing there that is its own, and ends.
+static pid_t parent_pid;
+static atomic_int children_ended;
+static void fork_and_return(void *argument) {
+    (void)argument;
+    pid_t pid = fork();
+    if (pid == 0) return;
+    int status = -1;
+    CHECK_IS(waitpid(pid, &status, 0), pid);
+    CHECK_IS(status, 0);
+    atomic_fetch_add(&children_ended, 1);
+}
+static void only_in_the_parent(void *argument) {
+    (void)argument;
+    if (getpid() != parent_pid) _exit(9);
+}
+static void a_child_that_returns_from_a_callback_ends(void) {
+    if (check_emulator() || !LAST_THREAD_MAY_END) {
+        printf("  NOT TESTED: neither the emulator nor the thread sanitizer comes through this\n");
+        return;
+    }
+    parent_pid = getpid();
+    belay_timer every = belay_timer_every(belay_background(), BELAY_MS(1), only_in_the_parent, NULL);
+    int rounds = (int)check_scaled(20);
+    atomic_store(&children_ended, 0);
+    for (int i = 0; i < rounds; i++) {
+        check_sleep(BELAY_MS(3)); // so that threads of the pool sleep
+        belay_ctx ends = belay_with_timeout(belay_background(), BELAY_MS(1));
+        if (i % 2) CHECK(belay_on_done(ends, fork_and_return, NULL).bits != 0); // on the driver
+        else CHECK(belay_after_func(ends, fork_and_return, NULL).bits != 0);
+        EVENTUALLY(atomic_load(&children_ended) == i + 1);
+        check_close(ends);
+    }
+    CHECK(belay_timer_stop(every) != BELAY_STOP_GONE);
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(a_child_has_done_handles),
         TEST(a_child_of_a_busy_process_does_not_hang),
         TEST(no_poll_in_the_child_of_a_fork_inside_one),
+        TEST(a_child_that_returns_from_a_callback_ends),
     };
     RUN_TESTS(tests, "");
     return 0;

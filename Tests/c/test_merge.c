@@ -321,10 +321,33 @@ static void moved_deadlines_of_other_parents(void) {
     CHECK_IS(belay_set_deadline(level[3][1], now + BELAY_SEC(30)), BELAY_OK);
     CHECK_IS(deadline_of(level[39][2]) - now, BELAY_SEC(30));
     CHECK_IS(belay_set_deadline(level[3][1], 0), BELAY_OK);
+    EVENTUALLY(belay_is_done(level[39][2])); // the driver may be at it by now, and then it is who tells what is far below
     check_done(level[39][2], BELAY_DEADLINE_EXCEEDED);
     for (int i = 0; i < 40; i++)
         for (int j = 0; j < 3; j++) check_close(level[i][j]);
     check_close(top);
+}
+
+// A cancel that marked a merged context took a reference there, by which its thread found that it was time to move its
+// seat: away from the context that was being cancelled, under whose lock it was.
+static void derive_often(belay_ctx parent, int count) {
+    for (int i = 0; i < count; i++) check_close(belay_with_cancel(parent));
+}
+static void derive_often_elsewhere(void *parent) { derive_often(*(belay_ctx *)parent, 20000); }
+static void a_cancel_whose_thread_is_about_to_move_its_seat(void) {
+    uint64_t random = 8;
+    for (long round = check_scaled(2000); round > 0; round--) {
+        belay_ctx parents[2] = {live(), live()}, merged = belay_merge(parents, 2);
+        derive_often(parents[1], 20000);
+        struct check_thread other;
+        check_start(&other, derive_often_elsewhere, &merged); // gives the merged context its stripes
+        check_join(&other);
+        derive_often(merged, 1750 + (int)(check_random(&random) % 1200)); // nearly enough for a seat there
+        CHECK_IS(belay_cancel(parents[1]), BELAY_OK);
+        CHECK(belay_is_done(merged));
+        check_close(merged);
+        for (int i = 0; i < 2; i++) check_close(parents[i]);
+    }
 }
 
 // The earliest deadline was the second parent's. Where it is moved away, the first one's must have been armed.
@@ -449,6 +472,7 @@ int main(void) {
         TEST(first_to_end_wins), TEST(listeners_are_told), TEST(it_ends_by_itself), TEST(what_counts_for_nothing),
         TEST(ended_parents), TEST(bad_parents), TEST(the_earliest_deadline_counts), TEST(a_merge_over_two_runtimes),
         TEST(a_long_chain_of_merges), TEST(moved_deadlines_of_other_parents),
+        TEST(a_cancel_whose_thread_is_about_to_move_its_seat),
         TEST(the_first_parents_deadline_was_not_armed), TEST(a_deadline_of_another_runtime_counts),
         TEST(a_deadline_that_passed_after_the_cancel_above_it), TEST(a_moved_deadline_above_the_first_parent),
         TEST(deadlines_compared_across_clocks), TEST(random_graphs), TEST(contention),

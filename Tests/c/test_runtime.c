@@ -196,6 +196,33 @@ static void other_threads_wake_the_loop(void) {
     unmake(runtime);
 }
 
+// A poll that had looked for an alarm by then did not set the one that was made for the descriptor, and nobody else did.
+static atomic_int asked_for;
+static void poll_until_asked(void *runtime) {
+    while (atomic_load(&asked_for) == 0) {
+        belay_status status = belay_runtime_poll(*(belay_runtime *)runtime, belay_now());
+        CHECK(status == BELAY_OK || status == BELAY_EBUSY); // the latter while the descriptor is made
+    }
+}
+static void a_descriptor_that_is_made_during_a_poll(void) {
+    uint64_t random = 3;
+    for (long round = check_scaled(100); round > 0; round--) {
+        belay_runtime runtime = make((belay_runtime_options){.manual = true});
+        atomic_int ran = 0;
+        CHECK(belay_timer_after(belay_runtime_background(runtime), BELAY_MS(5), check_count, &ran).bits != 0);
+        atomic_store(&asked_for, 0);
+        struct check_thread poller;
+        check_start(&poller, poll_until_asked, &runtime);
+        check_sleep(BELAY_US(check_random(&random) % 200));
+        struct pollfd one = {.fd = belay_runtime_fd(runtime), .events = POLLIN};
+        atomic_store(&asked_for, 1);
+        check_join(&poller);
+        if (atomic_load(&ran) == 0) CHECK_IS(poll(&one, 1, 60000), 1);
+        EVENTUALLY(belay_runtime_poll(runtime, belay_now()) == BELAY_OK && atomic_load(&ran) == 1);
+        unmake(runtime);
+    }
+}
+
 static belay_runtime polled;
 static void poll_again(void *answer) {
     atomic_store((atomic_int *)answer, (int)belay_runtime_poll(polled, BELAY_FOREVER));
@@ -586,6 +613,7 @@ int main(void) {
     const struct check_test tests[] = {
         TEST(options_are_checked), TEST(bad_handles), TEST(the_root_is_a_root), TEST(threads_have_its_name),
         TEST(contexts_have_a_limit), TEST(a_loop_drives_it), TEST(other_threads_wake_the_loop),
+        TEST(a_descriptor_that_is_made_during_a_poll),
         TEST(no_poll_inside_a_poll), TEST(timers_wait_for_a_tick), TEST(freed_with_threads), TEST(freed_in_a_loop),
         TEST(freed_with_a_virtual_clock), TEST(free_waits_for_callbacks), TEST(numbers_are_used_again),
         TEST(timers_after_reuse), TEST(freed_in_a_storm), TEST(a_free_that_did_not_wait_for_a_poll),

@@ -5,7 +5,8 @@ A thread is a generator. It yields what it does to memory, and is sent what it r
 
     "load", NAME             reads; its own store, if that is still in its buffer
     "store", NAME, VALUE     into its buffer, from where the stores come out one after the other, at any time
-    "change", NAME, CHANGE   a locked instruction: nothing may be in the buffer; reads the value of before
+    "change", NAME, CHANGE   a locked instruction: nothing may be in the buffer; reads the value of before. With several
+                             names it is all of them at once, as a tuple
     "lock",                  the same, by whoever finds the lock free; "unlock" is a store, as it is in ours
     "barrier",               empties the buffers of all (membarrier)
     "sleep", CONDITION       a futex's: falls asleep if the condition holds in memory, goes on if not
@@ -66,6 +67,9 @@ class World:
         elif kind == "lock":
             if not values["lock"]:
                 yield values | {"lock": True}, buffers, None
+        elif kind == "change" and isinstance(operation[1], tuple):
+            old = tuple(values[name] for name in operation[1])
+            yield values | dict(zip(operation[1], operation[2](old))), buffers, old
         elif kind == "change":
             old = values[operation[1]]
             yield values | {operation[1]: operation[2](old)}, buffers, old

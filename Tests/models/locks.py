@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Goes through every interleaving of threads that want the same lock, whose unlock is a plain store.
 
-The lock is the one of Sources/BelayCore/Platform/Lock.swift. Two things are shown. Nobody is ever lost: with sleepers that
-look again after a while, all come to their end. And nobody is even late: without that, they do, too, if a store arrives
-before another thread has come to sleep. The ways to break it (BROKEN) must all be found, or this proves nothing.
+The lock is the one of Sources/BelayCore/Platform/Lock.swift. Three things are shown. Nobody is ever lost: with sleepers
+that look again after a while, all come to their end. And nobody is even late: without that, they do, too, if a store
+arrives before another thread has come to sleep. And where the lock goes with what it guards, as a group's does, nobody
+looks at what has become of it. The ways to break it (BROKEN) must all be found, or this proves nothing.
 """
 
 import sys
 
 from interleavings import Lost, World, explore, report
 
+LEAVES, GONE = 0, "gone"
 TURNS = [(2, 2), (3, 1), (1, 1, 1)]  # how often each of the threads takes the lock
 
 BROKEN = {
@@ -20,13 +22,15 @@ BROKEN = {
     "sleep while the lock is held, whatever `slept` says": {"compare both": False},
     "a sleeper that does not say so": {"say so": False, "compare both": False},
     "a lock taken by a store": {"swap": False},
+    "an unlock that looks at a lock that may have gone": {"for good": False},
 }
 RIGHT = {rule: True for change in BROKEN.values() for rule in change}
 
 
 def user(turns, stage, rules):
     """Takes the lock so many times, and counts that by a load and a store. A stage is two for each time, and one more where
-    it is about to sleep."""
+    it is about to sleep. With no turns at all it leaves: it gives up a reference under the lock, and whoever has the last
+    one passes through the lock once more, and makes something else of its memory."""
 
     def try_lock():
         if rules["swap"]:
@@ -47,10 +51,16 @@ def user(turns, stage, rules):
         if rules["remember"]:
             yield "store", "slept", 1
 
+    def unlock_for_good():
+        if (yield "change", ("held", "slept"), lambda old: (0, 0))[1]:
+            yield ("wake",)
+
     def unlock():
         if rules["store first"]:
             yield "store", "held", 0
         has_slept = yield "load", "slept"
+        if has_slept == GONE:
+            raise Lost("an unlock looks at what has become of the lock")
         if not rules["store first"]:
             yield "store", "held", 0
         if has_slept:
@@ -60,12 +70,20 @@ def user(turns, stage, rules):
             if not rules["take off first"]:
                 yield "change", "slept", lambda old: 0
 
-    if stage == 2 * turns:
+    if turns and stage == 2 * turns:
         yield "end", turns
     if stage % 2 == 1:
         yield from sleep()
     elif not (yield from try_lock()):
         yield "on", stage + 1
+    if turns == LEAVES:
+        if stage < 2:
+            is_last = (yield "change", "references", lambda old: old - 1) == 1
+            yield from unlock_for_good() if rules["for good"] else unlock()
+            yield ("on", 2) if is_last else ("end", 0)
+        yield from unlock()
+        yield "change", ("held", "slept"), lambda old: (GONE, GONE)
+        yield "end", 0
     count = yield "load", "count"
     yield "store", "count", count + 1
     yield from unlock()
@@ -78,11 +96,14 @@ def arrived(buffers):
 
 
 def run(turns, rules, **world):
-    memory = {"held": 0, "slept": 0, "count": 0}
+    memory = {"held": 0, "slept": 0, "count": 0, "references": len(turns)}
     makers = [lambda stage, each=each: user(each, stage, rules) for each in turns]
 
     def check(values, results):
-        if values["count"] != sum(results) or values["held"] != 0:
+        if sum(turns) == LEAVES:
+            if values["held"] != GONE or values["slept"] != GONE:
+                raise Lost("an unlock writes to what has become of the lock")
+        elif values["count"] != sum(results) or values["held"] != 0:
             raise Lost(f"{turns}: {values['count']} of {sum(results)} were counted")
 
     return explore(World(memory, makers, buffered=range(len(turns)), **world), check)
@@ -90,6 +111,7 @@ def run(turns, rules, **world):
 
 def run_all(rules):
     late = sum(run(turns, rules, naps=True) for turns in TURNS[:2])
+    late += run((LEAVES, LEAVES), rules, may_sleep=arrived)
     return late + sum(run(turns, rules, may_sleep=arrived) for turns in TURNS)
 
 

@@ -84,13 +84,11 @@ def owner(script, rules):
         if place == OTHER:
             yield "store", "place", NOWHERE  # that one stays open, and nobody looks at it
             return True
-        if (yield from acquire()) is None:
-            return False
-        has_left = yield from locked(rules["lock to leave"], hand_over())
-        yield from release()
-        return has_left
+        return (yield from locked(rules["lock to leave"], hand_over()))
 
     def hand_over():
+        if (yield "load", "place") != NODE:
+            return True
         counted = (yield "load", "seat")[0]
         if rules["hand over"] and not (yield from count_on_stripe(counted)):
             return False

@@ -71,7 +71,8 @@ struct Seat: ~Copyable {
     @inline(__always) private borrowing func add(_ change: Int64, to node: NodePointer, _ generation: UInt64) -> Bool {
         let old = word.get()
         let new = old &+ UInt64(bitPattern: change)
-        word.set(new)
+        // Release: if (C) finds it, what the thread did with the node before comes before what the close does with it.
+        word.store(new, ordering: .releasing)
         belaycore_compiler_barrier()
         return Seat.isOpen(node, generation) || !word.change(new, old)
     }
@@ -107,11 +108,13 @@ struct Seat: ~Copyable {
         // Acquire: partner of the release in `vacate`.
         let old = Handle(bits: place.load(ordering: .acquiring))
         if old.bits == 0 { return true }
+        // No reference is taken, which might turn out to be the last, and have drop functions run here. As long as the seat is
+        // at the node, the node is as it was, and its close waits for this lock. If not, the record may be any node's.
         let node = node(old.index)
-        guard node.acquire(generation: old.generation) else { return false }
-        defer { node.release() }
-        node.listen.pointee.lock.lock()
-        defer { node.listen.pointee.lock.unlock() }
+        let listen = Listen.at(node.pointee.listen.load(ordering: .acquiring))
+        listen.pointee.lock.lock()
+        defer { listen.pointee.lock.unlock() }
+        if !isAt(old) { return true }
         // While this succeeds the close has yet to come here.
         guard let stripes = node.stripes,
             stripes.mine.pointee.add(Seat.count(word.get()), generation: stripes.generation)

@@ -76,12 +76,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         guard pointee.references.load(ordering: .acquiring) >> Handle.generationShift == generation else {
             return false
         }
-        guard stripes.mine.pointee.add(1, generation: stripes.generation) else { return false }
-        if let thread = Thread.known, thread.pointee.habit.isTimeToLook() {
-            let kind = Handle(bits: pointee.state.get()).kind
-            thread.look(self, Handle(generation: generation, kind: kind, index: index))
-        }
-        return true
+        return stripes.mine.pointee.add(1, generation: stripes.generation)
     }
 
     /// Gives up a reference on a stripe; false if the unit is not in use, and the node's own word counts.

@@ -116,7 +116,7 @@ extension UnsafeMutablePointer where Pointee == Group {
         let hasWaiters = running == 0 && pointee.waiters.get() != 0
         if hasStarters { pointee.room.set(pointee.room.get() &+ 1) }
         if hasWaiters { pointee.idle.set(pointee.idle.get() &+ 1) }
-        pointee.lock.unlock()
+        pointee.lock.unlockForGood()
         // From here on the cell may be another group's. A wake-up too many does no harm there.
         // One place, one starter. Should another call take the place first, the next task to return wakes again.
         if hasStarters { belaycore_futex_wake(pointee.room.address, 1) }

@@ -203,8 +203,8 @@ struct Executor: ~Copyable {
         lock.lock()
         defer { lock.unlock() }
         guard called.get() != 0, let task = takeLocked() else { return nil }
+        // Whoever takes the place is not counted from then on, and we are: so the number of threads stays as it is.
         isVacant.set(1)
-        threads.set(threads.get() + 1)
         return task
     }
 
@@ -213,11 +213,14 @@ struct Executor: ~Copyable {
     borrowing func work(_ number: UInt32, first: UnsafeMutablePointer<Task>?, isNamedDriver: Bool) -> Crew.Next {
         var task = first
         while true {
-            if let task { Executor.run(task) }
+            if let task {
+                Executor.run(task)
+                // It has made a child process and is there the only thread: nothing of this is its own.
+                if Globals.pointer.pointee.forked { return .end }
+            }
             lock.lock()
             if isVacant.get() != 0 {
                 isVacant.set(0)
-                threads.set(threads.get() - 1)
                 lock.unlock()
                 return .drive
             }

@@ -64,6 +64,12 @@ struct Lock: ~Copyable {
         return slept.pointee.load(ordering: .relaxed) != 0
     }
 
+    /// Unlocks by one exchange, for who has nothing left that keeps the lock where it is: `unlock` looks at it once more, when
+    /// another thread may have had it since, and may have made something else of its memory.
+    @inline(never) borrowing func unlockForGood() {
+        if word.exchange(0, ordering: .releasing) > 1 { wakeNext() }
+    }
+
     @inline(never) private borrowing func wait() {
         // The holder is most often about to leave: look a few times before the kernel is asked.
         for _ in 0..<40 {
@@ -82,6 +88,9 @@ struct Lock: ~Copyable {
 
     @inline(never) borrowing func wakeOne() {
         slept.pointee.store(0, ordering: .sequentiallyConsistent)
-        belaycore_futex_wake(word.address, 1)
+        wakeNext()
     }
+
+    /// If it is not a lock any more, somebody wakes up once too often.
+    private borrowing func wakeNext() { belaycore_futex_wake(word.address, 1) }
 }

@@ -11,7 +11,7 @@ import Synchronization
 /// sides are sequentially consistent. The first to ring says so by publishing the past, so that the others need not.
 struct Loop: ~Copyable {
     /// The record of the thread inside `poll` or inside the runtime's free, which runs what a poll would; 0 is none. With
-    /// `awaited` a free sleeps until it changes.
+    /// `awaited` a free sleeps until it changes; with `asked` there is something to publish that it may have missed.
     private let poller: Atomic<UInt>
     /// Guards the descriptors: they are made, used by others than the poll, and closed under it. So nobody writes to one that
     /// has been closed meanwhile, and is somebody else's.
@@ -35,14 +35,16 @@ struct Loop: ~Copyable {
     var isMine: Bool {
         borrowing get {
             let mine = Thread.known.map { UInt(bitPattern: $0) } ?? 0
-            return mine != 0 && poller.get() & ~Loop.awaited == mine
+            return mine != 0 && poller.get() & ~Loop.marks == mine
         }
     }
 
     // MARK: one at a time
 
-    /// Records stand at even addresses.
+    /// Records stand at multiples of 64.
     private static let awaited: UInt = 1
+    private static let asked: UInt = 2
+    private static let marks = awaited | asked
 
     /// Whether the thread, with its record, is alone inside from now on.
     private borrowing func enter(_ thread: UnsafeMutablePointer<Thread>) -> Bool {
@@ -65,9 +67,34 @@ struct Loop: ~Copyable {
         return true
     }
 
-    /// Release: the next one inside finds what this one did.
-    borrowing func leave() {
-        if poller.exchange(0, ordering: .releasing) & Loop.awaited != 0 { belaycore_futex_wake(poller.address, .max) }
+    /// Release: the next one inside finds what this one did. Acquire: what was to be published comes before the mark. True if
+    /// `publishAnew` is to follow.
+    @discardableResult borrowing func leave() -> Bool {
+        let found = poller.exchange(0, ordering: .acquiringAndReleasing)
+        if found & Loop.awaited != 0 { belaycore_futex_wake(poller.address, .max) }
+        return found & Loop.asked != 0
+    }
+
+    /// Asks whoever is inside to publish anew once he has left; false if there is nobody.
+    private borrowing func askForMore() -> Bool {
+        let inside = poller.load(ordering: .relaxed)
+        if inside == 0 { return false }
+        return poller.compareExchange(expected: inside, desired: inside | Loop.asked, ordering: .releasing).exchanged
+    }
+
+    /// Publishes what there is by now, or has whoever is inside do so.
+    private static func publishAnew(_ handle: Handle, _ thread: UnsafeMutablePointer<Thread>) {
+        let runtime = Runtime.at(handle.index)
+        var isDone = false
+        while !isDone {
+            if runtime.pointee.loop.enter(thread) {
+                // A free that came first has been inside, and the number may be another runtime's by now.
+                if runtime.pointee.isOpen(handle) { runtime.pointee.loop.publish(handle.index) }
+                isDone = !runtime.pointee.loop.leave()
+            } else {
+                isDone = runtime.pointee.loop.askForMore()
+            }
+        }
     }
 
     /// In the child of a fork: nobody is inside.
@@ -84,7 +111,7 @@ struct Loop: ~Copyable {
         let runtime = Runtime.at(number)
         guard let thread = Thread.current else { return BELAY_ENOMEM }
         if !runtime.pointee.loop.enter(thread) { return BELAY_EBUSY }
-        defer { runtime.pointee.loop.leave() }
+        defer { if runtime.pointee.loop.leave() { publishAnew(handle, thread) } }
         // A free that came first has been inside, and the number may be another runtime's by now.
         guard runtime.pointee.isOpen(handle) else { return BELAY_ESTALE }
         runtime.pointee.driver.sleepsUntil.store(.min, ordering: .sequentiallyConsistent)
@@ -154,11 +181,8 @@ struct Loop: ~Copyable {
         if !made { return Descriptor.fail(isOpen ? BELAY_ESYSTEM : BELAY_ESTALE) }
         let foreign = runtime.pointee.poller.descriptor
         if foreign != 0 { adopt(number, foreign) }
-        // What came before there was a bell. A poll under way does the same at its end.
-        if runtime.pointee.loop.enter(thread) {
-            if runtime.pointee.isOpen(handle) { runtime.pointee.loop.publish(number) }
-            runtime.pointee.loop.leave()
-        }
+        // What came before there was a bell, and an alarm.
+        publishAnew(handle, thread)
         return Int32(set) - 1
     }
 

@@ -80,6 +80,8 @@ struct Driver: ~Copyable {
         while runtime.pointee.driver.departure.load(ordering: .acquiring) == 0 {
             let now = Clock.now
             fireAll(number, now: now)
+            // An inline callback has made a child process, and this is its only thread.
+            if Globals.pointer.pointee.forked { return nil }
             Executor.watch(number, now: now)
             if number == 0 { Signals.deliver() }
             if let task = runtime.pointee.executor.relieve() { return task }
