@@ -15,7 +15,10 @@ func expectNoLeak(_ location: SourceLocation = #_sourceLocation, _ body: () -> V
     let before = names.map(metric)
     body()
     for (name, start) in zip(names, before) {
-        for _ in 0..<20_000 where metric(name) > start { usleep(1000) }
+        for _ in 0..<20_000 {
+            if metric(name) <= start { break }
+            usleep(1000)
+        }
         #expect(metric(name) <= start, "\(name)", sourceLocation: location)
     }
 }

@@ -82,14 +82,17 @@ struct Loop: ~Copyable {
         return poller.compareExchange(expected: inside, desired: inside | Loop.asked, ordering: .releasing).exchanged
     }
 
-    /// Publishes what there is by now, or has whoever is inside do so.
-    private static func publishAnew(_ handle: Handle, _ thread: UnsafeMutablePointer<Thread>) {
-        let runtime = Runtime.at(handle.index)
+    /// Publishes what there is by now, or has whoever is inside do so. For whatever runtime has the number: that may be another
+    /// by now than the caller has been inside for, and somebody may have asked for it.
+    private static func publishAnew(_ number: UInt32, _ thread: UnsafeMutablePointer<Thread>) {
+        let runtime = Runtime.at(number)
         var isDone = false
         while !isDone {
             if runtime.pointee.loop.enter(thread) {
-                // A free that came first has been inside, and the number may be another runtime's by now.
-                if runtime.pointee.isOpen(handle) { runtime.pointee.loop.publish(handle.index) }
+                // A free waits for us, if it has not been inside.
+                if runtime.pointee.phase == Runtime.open && runtime.pointee.isManual {
+                    runtime.pointee.loop.publish(number)
+                }
                 isDone = !runtime.pointee.loop.leave()
             } else {
                 isDone = runtime.pointee.loop.askForMore()
@@ -111,7 +114,7 @@ struct Loop: ~Copyable {
         let runtime = Runtime.at(number)
         guard let thread = Thread.current else { return BELAY_ENOMEM }
         if !runtime.pointee.loop.enter(thread) { return BELAY_EBUSY }
-        defer { if runtime.pointee.loop.leave() { publishAnew(handle, thread) } }
+        defer { if runtime.pointee.loop.leave() { publishAnew(number, thread) } }
         // A free that came first has been inside, and the number may be another runtime's by now.
         guard runtime.pointee.isOpen(handle) else { return BELAY_ESTALE }
         runtime.pointee.driver.sleepsUntil.store(.min, ordering: .sequentiallyConsistent)
@@ -182,7 +185,7 @@ struct Loop: ~Copyable {
         let foreign = runtime.pointee.poller.descriptor
         if foreign != 0 { adopt(number, foreign) }
         // What came before there was a bell, and an alarm.
-        publishAnew(handle, thread)
+        publishAnew(number, thread)
         return Int32(set) - 1
     }
 
