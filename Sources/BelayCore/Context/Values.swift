@@ -62,13 +62,13 @@ enum KeyTrie {
         return cell(of: second, cells) == nil ? answer(leaf(second, key), .second) : nil
     }
 
-    @inline(__always) private static func answer(_ leaf: ValuePointer?, _ depth: Depth) -> (value: UInt64, Depth) {
-        leaf.map { ($0.pointee.value.get(), depth) } ?? (0, .missed)
-    }
-
-    /// The same, however deep it is.
+    /// The same for who got nil: a loop, however deep it is.
     @inline(never) static func findAtLength(_ key: UInt64, from nearest: UInt32) -> (value: UInt64, Depth) {
         answer(find(key, from: nearest), .further)
+    }
+
+    @inline(__always) private static func answer(_ leaf: ValuePointer?, _ depth: Depth) -> (value: UInt64, Depth) {
+        leaf.map { ($0.pointee.value.get(), depth) } ?? (0, .missed)
     }
 
     /// How deep a look-up found what it looked for: in the context's nearest value, on the first or second level of the trie,

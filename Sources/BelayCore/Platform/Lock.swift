@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// | byte | means | who changes it |
 /// |---|---|---|
-/// | held | 1: somebody has it | `lock`, by compare-and-swap from 0 (acquire); `unlock`, by a store of 0 (release, its partner) |
+/// | held | 1: somebody has it | `lock`, by compare-and-swap from 0 (acquire); `unlock`, by a store of 0 (release, its partner); `unlockForGood`, by an exchange of both bytes (release) |
 /// | slept | 1: somebody may sleep | set by a thread about to sleep, and by one that has slept once it has the lock; taken off by whoever unlocks and wakes one |
 ///
 /// The kernel lets a thread sleep only while both bytes are 1. So a sleeper is woken: by an unlock that finds `slept` set;
