@@ -657,7 +657,7 @@ typedef struct belay_pool_desc {
 belay_pool belay_pool_new(const belay_pool_desc *desc);
 
 /* An item of the pool, in use from now on: as `init` or the last `reset` left it, never with anything of its last use
- * that `reset` did not leave there. Yours until you give it back, on whatever thread. No locked instruction and no
+ * that `reset` did not leave there (but for BELAY_POOL_AS_LEFT). Yours until you give it back, on whatever thread. No locked instruction and no
  * allocation while this thread has a free item; else one that others gave back, else a new one (malloc, `init`). At
  * the cap free items of other threads are taken, which costs as much as a trim: NULL means that all items are in use,
  * or being made or dropped, at that moment. NULL with belay_last_status(): BELAY_ENOMEM (the cap, no memory, or
