@@ -245,10 +245,10 @@ belay_ctx belay_lite(belay_ctx parent, belay_duration timeout);
 
 /* Ends the context and everything derived from it, with BELAY_CANCELED. When any call of this returns, also one that
  * came second, every descendant reads as done (but see belay_merge). Callbacks may still be running; belay_stop_wait
- * waits for one. Returns BELAY_OK, also when the context had ended before (its first verdict stays); BELAY_ENOCANCEL for
- * roots, values and belay_without_cancel contexts, which are not ended; BELAY_EINVAL, BELAY_ESTALE. Does not give up
- * the context: belay_close does. Inline callbacks (belay_on_done) run before it returns. Takes time in proportion to
- * the descendants that somebody listens to, and constant stack. */
+ * waits for one. Returns BELAY_OK, also when the context had ended before (its first verdict stays); BELAY_ENOCANCEL
+ * for roots, values and belay_without_cancel contexts, which are not ended; BELAY_EINVAL, BELAY_ESTALE. Does not give
+ * up the context: belay_close does. Inline callbacks (belay_on_done) run before it returns. Takes time in proportion
+ * to the descendants that somebody listens to, and constant stack. */
 belay_status belay_cancel(belay_ctx ctx);
 
 /* The same with a cause that belay_cause_of() gives for this context and for every descendant that it ends. The
@@ -657,12 +657,12 @@ typedef struct belay_pool_desc {
 belay_pool belay_pool_new(const belay_pool_desc *desc);
 
 /* An item of the pool, in use from now on: as `init` or the last `reset` left it, never with anything of its last use
- * that `reset` did not leave there (but for BELAY_POOL_AS_LEFT). Yours until you give it back, on whatever thread. No locked instruction and no
- * allocation while this thread has a free item; else one that others gave back, else a new one (malloc, `init`). At
- * the cap free items of other threads are taken, which costs as much as a trim: NULL means that all items are in use,
- * or being made or dropped, at that moment. NULL with belay_last_status(): BELAY_ENOMEM (the cap, no memory, or
- * `init` said false; then its memory is free again, and `drop` does not run), BELAY_EINVAL, BELAY_ESTALE,
- * BELAY_EFORK. Does not wait for an item. */
+ * that `reset` did not leave there (but for BELAY_POOL_AS_LEFT). Yours until you give it back, on whatever thread. No
+ * locked instruction and no allocation while this thread has a free item; else one that others gave back, else a new
+ * one (malloc, `init`). At the cap free items of other threads are taken, which costs as much as a trim: NULL means
+ * that all items are in use, or being made or dropped, at that moment. NULL with belay_last_status(): BELAY_ENOMEM (the
+ * cap, no memory, or `init` said false; then its memory is free again, and `drop` does not run), BELAY_EINVAL,
+ * BELAY_ESTALE, BELAY_EFORK. Does not wait for an item. */
 void *belay_pool_get(belay_pool pool);
 
 /* Gives an item back: runs `reset` (NULL: zeroes it), and the next get on this thread finds it first. On whatever
