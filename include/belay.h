@@ -220,10 +220,7 @@ belay_ctx belay_without_cancel(belay_ctx parent);
  * is a cancel of that parent, and its close ends nothing while that parent has its own owner: what is to be ended by
  * itself is derived from the answer. Merges of merges are fine. The parents may be closed first, which ends it. It
  * keeps registrations on its parents, which count as listening to them, until the last context below it has gone; and,
- * unlike other derivations, it arms timers where they have deadlines. Where two threads cancel the same parent at the
- * same time, the one that comes second may return a moment before what somebody listens to below the merged context,
- * other merged contexts among them, is told; the merged context itself reads as done by then. belay_reset on it is
- * BELAY_EBUSY.
+ * unlike other derivations, it arms timers where they have deadlines. belay_reset on it is BELAY_EBUSY.
  * {0} on failure: BELAY_EINVAL (n of 0, NULL, a parent that is none), BELAY_ESTALE, BELAY_ELEAF, BELAY_ENOMEM,
  * BELAY_ESYSTEM. */
 belay_ctx belay_merge(const belay_ctx *parents, size_t n);
@@ -244,11 +241,12 @@ belay_ctx belay_lite(belay_ctx parent, belay_duration timeout);
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Ends the context and everything derived from it, with BELAY_CANCELED. When any call of this returns, also one that
- * came second, every descendant reads as done (but see belay_merge). Callbacks may still be running; belay_stop_wait
- * waits for one. Returns BELAY_OK, also when the context had ended before (its first verdict stays); BELAY_ENOCANCEL
- * for roots, values and belay_without_cancel contexts, which are not ended; BELAY_EINVAL, BELAY_ESTALE. Does not give
- * up the context: belay_close does. Inline callbacks (belay_on_done) run before it returns. Takes time in proportion
- * to the descendants that somebody listens to, and constant stack. */
+ * came second, every descendant reads as done, below merged contexts too. Callbacks may still be running;
+ * belay_stop_wait waits for one. Returns BELAY_OK, also when the context had ended before (its first verdict stays);
+ * BELAY_ENOCANCEL for roots, values and belay_without_cancel contexts, which are not ended; BELAY_EINVAL, BELAY_ESTALE.
+ * Does not give up the context: belay_close does. Inline callbacks (belay_on_done) run before it returns, or, where
+ * another thread ends the same contexts at that moment, on that one. Takes time in proportion to the descendants that
+ * somebody listens to, and constant stack. */
 belay_status belay_cancel(belay_ctx ctx);
 
 /* The same with a cause that belay_cause_of() gives for this context and for every descendant that it ends. The

@@ -3,6 +3,8 @@
 // Contexts with several parents, next to a naive model, and fought over by threads.
 #include "check.h"
 
+#include <sched.h>
+
 static belay_ctx live(void) { return check_live(belay_with_cancel(belay_background())); }
 
 static void first_to_end_wins(void) {
@@ -286,6 +288,45 @@ static void contention(void) {
     }
 }
 
+// --- two cancels at once -------------------------------------------------------------------------------------------------
+
+// Two parents, and under both a merge with many below it, the last of them a merge too, with as many below.
+enum { BELOW = 500 };
+struct crossed { belay_ctx top[2], third, merged[2], below[2 * BELOW]; atomic_int ready; };
+
+// Cancels one of the parents. Another thread cancels it as well, and a third one the other: whoever returns, all are done.
+static void cancel_one_of_them(struct crossed *crossed, int which) {
+    for (atomic_fetch_add(&crossed->ready, 1); atomic_load(&crossed->ready) < 3;) sched_yield();
+    CHECK_IS(belay_cancel(crossed->top[which]), BELAY_OK);
+    for (int i = 0; i < 2; i++) CHECK(belay_is_done(crossed->merged[i]));
+    for (int i = 2 * BELOW; i-- > 0;) CHECK(belay_is_done(crossed->below[i]));
+}
+static void cancel_the_first(void *crossed) { cancel_one_of_them(crossed, 0); }
+static void cancel_the_second(void *crossed) { cancel_one_of_them(crossed, 1); }
+
+static void two_cancels_at_once(void) {
+    for (long round = 0; round < check_scaled(400); round++) {
+        struct crossed crossed = {.top = {live(), live()}, .third = live()};
+        atomic_int ran = 0;
+        for (int i = 0; i < 2 * BELOW; i++) {
+            if (i % BELOW == 0) {
+                belay_ctx parents[2] = {i ? crossed.third : crossed.top[0], i ? crossed.below[i - 1] : crossed.top[1]};
+                crossed.merged[i / BELOW] = belay_merge(parents, 2);
+            }
+            crossed.below[i] = belay_with_cancel(crossed.merged[i / BELOW]);
+            CHECK(belay_on_done(crossed.below[i], check_count, &ran).bits != 0);
+        }
+        struct check_thread threads[3];
+        for (int i = 0; i < 3; i++) check_start(&threads[i], i == 2 ? cancel_the_second : cancel_the_first, &crossed);
+        for (int i = 0; i < 3; i++) check_join(&threads[i]);
+        CHECK_IS(ran, 2 * BELOW);
+        for (int i = 0; i < 2 * BELOW; i++) check_close(crossed.below[i]);
+        for (int i = 0; i < 2; i++) check_close(crossed.merged[i]);
+        for (int i = 0; i < 2; i++) check_close(crossed.top[i]);
+        check_close(crossed.third);
+    }
+}
+
 static belay_instant deadline_of(belay_ctx ctx) {
     belay_instant instant = BELAY_FOREVER;
     belay_deadline(ctx, &instant);
@@ -475,7 +516,7 @@ int main(void) {
         TEST(a_cancel_whose_thread_is_about_to_move_its_seat),
         TEST(the_first_parents_deadline_was_not_armed), TEST(a_deadline_of_another_runtime_counts),
         TEST(a_deadline_that_passed_after_the_cancel_above_it), TEST(a_moved_deadline_above_the_first_parent),
-        TEST(deadlines_compared_across_clocks), TEST(random_graphs), TEST(contention),
+        TEST(deadlines_compared_across_clocks), TEST(random_graphs), TEST(contention), TEST(two_cancels_at_once),
     };
     RUN_TESTS(tests, "");
     return 0;

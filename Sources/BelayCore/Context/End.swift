@@ -31,6 +31,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         if !state.has(State.attached) { return }
         var ended = Ended()
         collect(into: &ended)
+        Globals.pointer.pointee.linked.workOff(into: &ended)
         ended.deliver()
     }
 
@@ -51,7 +52,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     }
 
     /// Pushes the end, if nobody has yet, and adds all who are to be told.
-    fileprivate func collect(into ended: inout Ended) {
+    func collect(into ended: inout Ended) {
         let state = state
         guard state.has(State.attached) else { return }
         // Before the lists are taken: a free of the runtime that finds them so waits for us.
@@ -109,7 +110,9 @@ extension UnsafeMutablePointer where Pointee == Node {
         var callback = listen.pointee.callbacks.get()
         while callback != 0 {
             let task = Task.at(callback)
-            if task.pointee.state.get() & Task.link != 0 { Merge.mark(task, from: self) }
+            if task.pointee.state.get() & Task.link != 0 && Merge.mark(task, from: self) {
+                Globals.pointer.pointee.linked.add(task)
+            }
             callback = task.pointee.entry.next.get()
         }
     }
@@ -154,7 +157,7 @@ private struct Queue {
 }
 
 /// Scopes that have ended and have listeners to be told. Each is kept by a reference, and its runtime expects something.
-private struct Ended {
+struct Ended {
     private var head: UInt32 = 0
 
     mutating func add(_ index: UInt32) {
@@ -163,7 +166,7 @@ private struct Ended {
     }
 
     /// Tells them, with no lock held: first all who sleep, then the executor; inline callbacks, which may take their time,
-    /// come last. What hangs on merged contexts joins them on the way.
+    /// come last.
     mutating func deliver() {
         if head == 0 { return }
         var outbox = Registration.Outbox()
@@ -182,9 +185,7 @@ private struct Ended {
                 if task.pointee.state.get() & Task.link != 0 {
                     let merged = UInt32(truncatingIfNeeded: task.pointee.context.get())
                     Registration.retire(task)
-                    if merged == 0 { continue }
-                    node(merged).collect(into: &self)
-                    node(merged).release()
+                    if merged != 0 { node(merged).release() }
                 } else {
                     Registration.dispatch(task, to: &outbox)
                 }

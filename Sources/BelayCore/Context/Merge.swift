@@ -7,8 +7,8 @@ import Synchronization
 // context below has gone. Its clock is the earliest of all, wherever that is.
 //
 // A push marks what is linked under the same lock under which it marks children, so that it reads as done when any cancel
-// of that parent returns; what is attached below it is pushed to right after (`Ended.deliver`), in a loop, because merges
-// of merges may be as long as chains are.
+// of that parent returns; what is attached below it is pushed to right after (`Linked`), in a loop, because merges of
+// merges may be as long as chains are.
 
 @_cdecl("belay_merge") @implementation
 public func belay_merge(_ parents: UnsafePointer<belay_ctx>?, _ n: Int) -> belay_ctx {
@@ -150,12 +150,13 @@ enum Merge {
     // MARK: the end of another parent
 
     /// Marks the merged context that a link leads to. Under the lock of a push, which sees to the rest by `task.context`:
-    /// the index of the context, kept by a reference, or 0 if it is closed.
-    static func mark(_ task: UnsafeMutablePointer<Task>, from ended: NodePointer) {
+    /// the index of the context, kept by a reference, or 0 if it is closed; then it is false.
+    static func mark(_ task: UnsafeMutablePointer<Task>, from ended: NodePointer) -> Bool {
         let target = Handle(bits: task.pointee.argument.get())
-        guard let found = target.find(), found.node.acquire(generation: target.generation) else { return }
+        guard let found = target.find(), found.node.acquire(generation: target.generation) else { return false }
         found.node.inheritAcross(from: ended)
         task.pointee.context.set(UInt64(target.index))
+        return true
     }
 
     /// The same for a parent that has ended already when the link is made.
