@@ -9,6 +9,7 @@ A thread is a generator. It yields what it does to memory, and is sent what it r
                              names it is all of them at once, as a tuple
     "lock",                  the same, by whoever finds the lock free; "unlock" is a store, as it is in ours
     "barrier",               empties the buffers of all (membarrier)
+    "await", CONDITION       looks again and again, until the condition holds in memory
     "sleep", CONDITION       a futex's: falls asleep if the condition holds in memory, goes on if not
     "asleep",                where it sleeps: goes on when it was woken; or, if there are naps, at any time
     "wake",                  wakes one, whichever
@@ -67,6 +68,9 @@ class World:
         elif kind == "lock":
             if not values["lock"]:
                 yield values | {"lock": True}, buffers, None
+        elif kind == "await":
+            if operation[1](values):
+                yield values, buffers, None
         elif kind == "change" and isinstance(operation[1], tuple):
             old = tuple(values[name] for name in operation[1])
             yield values | dict(zip(operation[1], operation[2](old))), buffers, old

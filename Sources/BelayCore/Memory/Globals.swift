@@ -121,6 +121,7 @@ struct Globals: ~Copyable {
         forks.set(forks.get() &+ 1)
         for index in 0..<Region.count { Region.region(index).pointee.limit.set(0) }
         for index in 1..<Pool.count { Pool.at(index).pointee.makeStale() }
+        PoolMagazine.withdrawPasses()
     }
 }
 

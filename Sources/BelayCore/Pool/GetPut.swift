@@ -10,10 +10,11 @@ extension Handle {
 
     /// An item of the pool; nil and the last status on failure.
     @inline(__always) func getItem() -> UnsafeMutableRawPointer? {
-        if let magazine = PoolMagazine.own(poolIndex), magazine.enter(Pool.at(poolIndex), expecting: self) {
+        let table = PoolTable.own
+        if let magazine = table[poolIndex], magazine.enter(self) {
             let item = magazine.take()
             if item != 0 {
-                PoolCounters.own.pointee.countGet()
+                table.counters.pointee.countGet()
                 magazine.leave()
                 PoolItem.tag(item).pointee.set(bits)
                 return PoolItem.memory(item)
@@ -23,12 +24,13 @@ extension Handle {
         return getItemSlowly()
     }
 
-    /// The stock of this thread is used up, or the pool is checked, fenced, being stolen from, or none.
+    /// The stock of this thread is used up, or it has no pass: it is new here; the pool is checked, fenced, being stolen from,
+    /// or none.
     @inline(never) private func getItemSlowly() -> UnsafeMutableRawPointer? {
         let status = poolStatus()
         if status != BELAY_OK { return failGet(status) }
-        let pool = Pool.at(index)
-        guard let magazine = Thread.current?.makePoolMagazine(index) else { return failGet(BELAY_ENOMEM) }
+        let pool = Pool.at(poolIndex)
+        guard let magazine = Thread.current?.poolMagazine(for: self) else { return failGet(BELAY_ENOMEM) }
         guard magazine.enterSlowly(pool, self) else { return failGet(poolStatus()) }
         var item = magazine.take()
         if item == 0 {
@@ -49,8 +51,8 @@ extension Handle {
     private func makeItem(_ pool: PoolPointer) -> UnsafeMutableRawPointer? {
         let item = pool.makeItem(self)
         if item == 0 { return failGet(BELAY_ENOMEM) }
-        PoolCounters.own.pointee.countMiss()
-        PoolCounters.own.pointee.countGet()
+        PoolTable.own.counters.pointee.countMiss()
+        PoolTable.own.counters.pointee.countGet()
         return PoolItem.memory(item)
     }
 
@@ -71,7 +73,7 @@ extension Handle {
 
     private func handOut(_ item: UInt, _ pool: PoolPointer) -> UnsafeMutableRawPointer {
         if pool.isChecked { pool.uncover(item) }
-        PoolCounters.own.pointee.countGet()
+        PoolTable.own.counters.pointee.countGet()
         PoolItem.tag(item).pointee.set(bits)
         return PoolItem.memory(item)
     }
@@ -85,31 +87,38 @@ extension Handle {
 
     /// Gives an item back.
     @inline(__always) func putItem(_ memory: UnsafeMutableRawPointer?) -> belay_status {
-        guard let memory, bits != 0 else { return refusePut() }
-        let pool = Pool.at(poolIndex)
+        guard let memory else { return refusePut() }
         let item = UInt(bitPattern: memory)
-        guard pool.pointee.state.get() == bits, PoolItem.tag(item).pointee.get() == bits else {
+        guard let magazine = PoolTable.own[poolIndex] else { return putItemSlowly(item) }
+        if magazine.pointee.leaves.get() == 0 { return putAfterReset(item, magazine) }
+        guard magazine.enter(self) else { return putItemSlowly(item) }
+        if PoolItem.tag(item).pointee.get() != bits {
+            magazine.leave()
             return putItemSlowly(item)
         }
-        // The item is in use, so it keeps the pool's record as it is.
-        return pool.leavesItems ? stowItem(item) : stowAfterReset(item)
+        return stow(item, magazine)
     }
 
     /// By itself, because a hook is a call, and needs a stack.
-    @inline(never) @_optimize(speed) private func stowAfterReset(_ item: UInt) -> belay_status {
+    @inline(never) @_optimize(speed) private func putAfterReset(_ item: UInt, _ magazine: PoolMagazinePointer)
+        -> belay_status
+    {
+        guard magazine.pointee.pass.get() == bits, PoolItem.tag(item).pointee.get() == bits else {
+            return putItemSlowly(item)
+        }
+        // The item is in use, so it keeps the pool's record as it is.
         Pool.at(poolIndex).resetItem(item)
-        return stowItem(item)
+        if magazine.enter(self) { return stow(item, magazine) }
+        PoolItem.tag(item).pointee.set(PoolItem.free)
+        return keepItem(item)
     }
 
-    @inline(__always) private func stowItem(_ item: UInt) -> belay_status {
+    /// Into the magazine, which the calling thread has entered.
+    @inline(__always) private func stow(_ item: UInt, _ magazine: PoolMagazinePointer) -> belay_status {
         PoolItem.tag(item).pointee.set(PoolItem.free)
-        let pool = Pool.at(poolIndex)
-        if let magazine = PoolMagazine.own(poolIndex), magazine.enter(pool, expecting: self) {
-            let isKept = magazine.give(item, pool)
-            magazine.leave()
-            if isKept { return BELAY_OK }
-        }
-        return keepItem(item, pool)
+        let isKept = magazine.give(item, Pool.at(poolIndex))
+        magazine.leave()
+        return isKept ? BELAY_OK : keepItem(item)
     }
 
     @inline(never) private func refusePut() -> belay_status {
@@ -117,7 +126,8 @@ extension Handle {
         return status == BELAY_OK ? BELAY_EINVAL : status
     }
 
-    /// The pool is checked, fenced, being stolen from, freed, or none; or the item is not one of its own in use.
+    /// The thread has no pass: it is new here; the pool is checked, fenced, being stolen from, freed, or none. Or the item is
+    /// not one of its own in use.
     @inline(never) private func putItemSlowly(_ item: UInt) -> belay_status {
         let status = poolStatus()
         let pool = Pool.at(poolIndex)
@@ -134,13 +144,14 @@ extension Handle {
         if tag != bits { return status == BELAY_OK ? BELAY_EINVAL : status }
         pool.resetItem(item)
         PoolItem.tag(item).pointee.set(PoolItem.free)
-        return keepItem(item, pool)
+        return keepItem(item)
     }
 
     /// Puts an item that was reset where the next get finds it, or releases it: the pool was freed, or is full.
-    @inline(never) private func keepItem(_ item: UInt, _ pool: PoolPointer) -> belay_status {
+    @inline(never) private func keepItem(_ item: UInt) -> belay_status {
+        let pool = Pool.at(poolIndex)
         if pool.isChecked { pool.cover(item) }
-        guard let magazine = Thread.current?.makePoolMagazine(poolIndex), magazine.enterSlowly(pool, self) else {
+        guard let magazine = Thread.current?.poolMagazine(for: self), magazine.enterSlowly(pool, self) else {
             pool.releaseItem(item)
             return BELAY_OK
         }

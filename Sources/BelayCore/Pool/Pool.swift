@@ -26,11 +26,11 @@ import Synchronization
 /// | 24 | stealing | a thief, under the lock | that thief, before it unlocks |
 /// | 7–0 | index | birth | the free that wins |
 ///
-/// The quick paths of get and put want the word to be the handle, bit for bit. In every other case the slow path looks
-/// closer. (Index 0 is nobody's, and its word is 0: so the handle {0} passes that test. A get then finds that no item is
-/// there, and a put looks for {0} first.) What the word has to do with magazines is told in `PoolMagazine`.
+/// While the word is the handle, bit for bit, threads can have a pass for the quick ways of get and put. In every other case
+/// the slow ways look closer. (Index 0 is nobody's, and no thread has a magazine for it.) What the word has to do with
+/// magazines is told in `PoolHandshake.swift`.
 struct Pool: ~Copyable {
-    // The line that the quick paths read. But for the state it is written at birth only, before the state is.
+    // But for the state this line is written at birth only, before the state is.
     let state: Atomic<UInt64>
     /// The hooks, 0 for none, and what they get. For items that are left as they are there is `leaves` in place of one.
     let reset: Atomic<UInt64>
@@ -154,8 +154,7 @@ extension Pool {
             pool.pointee.state.set(generation << Handle.generationShift)
             Thread.forEach { thread in
                 guard let magazine = thread.poolMagazine(index) else { return }
-                UnsafeMutableRawPointer(magazine).initializeMemory(
-                    as: UInt8.self, repeating: 0, count: PoolMagazine.bytes)
+                magazine.startOver()
             }
         }
         Globals.pointer.pointee.forgetPools()
@@ -174,14 +173,15 @@ struct PoolCounts {
         var items: UInt64 = 0
         var counts = PoolCounts()
         for index in 0...Globals.pointer.pointee.poolCount.get() {
-            let existing = Pool.at(index).pointee.items.get()
+            let pool = Pool.at(index)
+            let existing = pool.pointee.items.get()
             if existing == 0 { continue }
             items = items &+ existing
-            counts.idle = counts.idle &+ Pool.at(index).pointee.deposited.get()
-            Thread.forEach { counts.idle = counts.idle &+ ($0.poolMagazine(index)?.freeItems ?? 0) }
+            counts.idle = counts.idle &+ pool.pointee.deposited.get()
+            pool.forEachMagazine { counts.idle = counts.idle &+ $0.freeItems }
         }
         Thread.forEach { thread in
-            guard let counters = thread.poolCounters else { return }
+            guard let counters = thread.poolTable?.counters else { return }
             gets = gets &+ counters.pointee.gets.get()
             counts.misses = counts.misses &+ counters.pointee.misses.get()
         }

@@ -4,38 +4,14 @@ import CBelayPlatform
 import Synchronization
 
 /// A thread's own stock of one pool's free items: a chain in use and a spare one. Its owner takes and gives without a
-/// locked instruction; yet a *thief* (trim, free, a get at the cap) can empty it. One cache line.
-///
-/// ### Why an owner and a thief are never in a magazine together
-///
-/// It is Dekker's handshake, with its cost on one side.
-///
-/// | owner | thief, with the pool's lock held |
-/// |---|---|
-/// | (1) `busy` := 1 | (A) the state word := stealing, or stale |
-/// | (2) compiler barrier | (B) barrier on all threads |
-/// | (3) reads the state word | (C) reads `busy` until it is 0 (acquire), in each magazine |
-/// | (4) if it is as expected, works | (D) works |
-/// | (5) `busy` := 0 (release) | (E) takes *stealing* off (release), unlocks |
-///
-/// The barrier (B) makes every thread execute a full barrier at some point between (B)'s begin and end (`Barrier`). Call
-/// that point of the owner P. If the owner's load (3) comes after P, it sees (A), and the owner leaves without having
-/// touched anything. If (3) comes before P then so does (1), because the compiler kept their order and P keeps the
-/// processor's: so (1) is visible to (C), and the thief waits for (5). There is no third case. (5) releases and (C)
-/// acquires: the thief sees what the owner did. (E) releases and (3) acquires: so does the owner see what the thief did, in its next turn that gets as far as (4).
-///
-/// A magazine that a thread makes during all this is found or not needed: its table entry is written before (1) with
-/// release, so what holds of (1) holds of it.
-///
-/// Where the system has no such barrier (B) is a fence, every state word says *fenced*, and so each owner fails at (3),
-/// goes the slow way, and executes a fence at (2): the textbook's handshake, with one locked instruction.
-///
-/// An owner that finds *stealing* waits for the lock, which the thief gives up soon: it waits for owners in (4) alone,
-/// and those run no user code, take no lock and wait for nobody. A thief holds no item between (D) and (E) that others
-/// should find. So a get that finds nothing anywhere has looked everywhere.
+/// locked instruction; yet a *thief* (trim, free, a get at the cap) can empty it: see `PoolHandshake.swift`. One cache line,
+/// in which is all that the quick ways read.
 struct PoolMagazine: ~Copyable {
     let busy: Atomic<UInt32>
     let count: Atomic<UInt32>
+    /// The handle of the pool whose quick ways may enter. In any other case there is something else: 0, an older pool's
+    /// handle, or one with `Pool.stealing`. Written under the pool's lock.
+    let pass: Atomic<UInt64>
     /// The item that was given last, 0 for none. It stands apart from the chain: a thread that takes and gives one item
     /// at a time then never follows a link.
     let first: Atomic<UInt>
@@ -43,30 +19,39 @@ struct PoolMagazine: ~Copyable {
     let head: Atomic<UInt>
     let spare: Atomic<UInt>
     let spareCount: Atomic<UInt32>
+    /// With the pass: 1 where items come back as they were left (BELAY_POOL_AS_LEFT).
+    let leaves: Atomic<UInt32>
     static let bytes = 64
 
     /// How many items a chain holds: about 64 KiB, because what a thread keeps no other thread has.
     static func room(itemBytes: Int) -> UInt32 { UInt32(min(max((1 << 16) / itemBytes, 2), 64)) }
+}
 
-    /// The calling thread's magazine for a pool; nil if it has none yet.
-    @inline(__always) static func own(_ index: UInt32) -> PoolMagazinePointer? {
-        at(belaycore_magazines().unsafelyUnwrapped, index).pointee.get().magazine
-    }
+typealias PoolMagazinePointer = UnsafeMutablePointer<PoolMagazine>
+
+/// A thread's magazines, one word for each pool, and its counters behind them.
+struct PoolTable {
+    private let base: UnsafeMutableRawPointer
 
     private static let countersOffset = Int(BELAYCORE_POOLS) * 8
-    fileprivate static let tableBytes = countersOffset + MemoryLayout<PoolCounters>.size
+    static let bytes = countersOffset + MemoryLayout<PoolCounters>.size
 
-    /// Counters stand behind the table.
-    @inline(__always) fileprivate static func counters(_ table: UnsafeMutableRawPointer)
-        -> UnsafeMutablePointer<PoolCounters>
-    {
-        (table + countersOffset).assumingMemoryBound(to: PoolCounters.self)
+    @inline(__always) init(_ base: UnsafeMutableRawPointer) { self.base = base }
+
+    /// The calling thread's. (Nobody looks whether there is one: where a thread has none there is one that is empty.)
+    @inline(__always) static var own: PoolTable { PoolTable(belaycore_magazines().unsafelyUnwrapped) }
+
+    /// The thread's magazine for a pool; nil if it has none yet.
+    @inline(__always) subscript(_ index: UInt32) -> PoolMagazinePointer? {
+        PoolMagazinePointer(bitPattern: word(index).pointee.get())
     }
 
-    @inline(__always) fileprivate static func at(_ table: UnsafeMutableRawPointer, _ index: UInt32)
-        -> UnsafeMutablePointer<Atomic<UInt>>
-    {
-        table.assumingMemoryBound(to: Atomic<UInt>.self) + Int(index)
+    @inline(__always) func word(_ index: UInt32) -> UnsafeMutablePointer<Atomic<UInt>> {
+        base.assumingMemoryBound(to: Atomic<UInt>.self) + Int(index)
+    }
+
+    @inline(__always) var counters: UnsafeMutablePointer<PoolCounters> {
+        (base + PoolTable.countersOffset).assumingMemoryBound(to: PoolCounters.self)
     }
 }
 
@@ -75,51 +60,42 @@ struct PoolCounters: ~Copyable {
     let gets: Atomic<UInt64>
     let misses: Atomic<UInt64>
 
-    /// The calling thread's, which has a magazine already.
-    @inline(__always) static var own: UnsafeMutablePointer<PoolCounters> {
-        PoolMagazine.counters(belaycore_magazines().unsafelyUnwrapped)
-    }
-
     @inline(__always) borrowing func countGet() { gets.set(gets.get() &+ 1) }
     @inline(__always) borrowing func countMiss() { misses.set(misses.get() &+ 1) }
 }
 
-typealias PoolMagazinePointer = UnsafeMutablePointer<PoolMagazine>
-
-extension UInt {
-    @inline(__always) fileprivate var magazine: PoolMagazinePointer? { PoolMagazinePointer(bitPattern: self) }
-}
-
 extension UnsafeMutablePointer where Pointee == Thread {
-    /// The magazine of any thread for a pool. Acquire: partners of the releases in `makePoolMagazine`.
+    /// The table of any thread; nil if it never used a pool. Acquire: partner of the release in `makePoolMagazine`.
+    var poolTable: PoolTable? {
+        UnsafeMutableRawPointer(bitPattern: pointee.poolMagazines.load(ordering: .acquiring)).map { PoolTable($0) }
+    }
+
+    /// The magazine of any thread for a pool.
     func poolMagazine(_ index: UInt32) -> PoolMagazinePointer? {
-        guard let table = UnsafeMutableRawPointer(bitPattern: pointee.poolMagazines.load(ordering: .acquiring)) else {
-            return nil
-        }
-        return PoolMagazine.at(table, index).pointee.load(ordering: .acquiring).magazine
+        guard let table = poolTable else { return nil }
+        // Acquire: partner of the other release there.
+        return PoolMagazinePointer(bitPattern: table.word(index).pointee.load(ordering: .acquiring))
     }
 
-    /// The counters of any thread; nil if it never used a pool.
-    var poolCounters: UnsafeMutablePointer<PoolCounters>? {
-        UnsafeMutableRawPointer(bitPattern: pointee.poolMagazines.load(ordering: .acquiring)).map {
-            PoolMagazine.counters($0)
-        }
+    /// The calling thread's magazine for the pool of a handle, made if need be, with a pass if it can have one; nil when there
+    /// is no memory. For the slow ways.
+    @inline(never) func poolMagazine(for handle: Handle) -> PoolMagazinePointer? {
+        guard let magazine = PoolTable.own[handle.poolIndex] ?? makePoolMagazine(handle.poolIndex) else { return nil }
+        if magazine.pointee.pass.get() != handle.bits { magazine.askForPass(handle) }
+        return magazine
     }
 
-    /// The calling thread's magazine for a pool, made if need be; nil when there is no memory.
-    @inline(never) func makePoolMagazine(_ index: UInt32) -> PoolMagazinePointer? {
-        if let magazine = PoolMagazine.own(index) { return magazine }
+    private func makePoolMagazine(_ index: UInt32) -> PoolMagazinePointer? {
         if pointee.poolMagazines.get() == 0 {
-            guard let table = belaycore_allocate(PoolMagazine.tableBytes) else { return nil }
-            belaycore_fill(table, 0, PoolMagazine.tableBytes)
+            guard let table = belaycore_allocate(PoolTable.bytes) else { return nil }
+            belaycore_fill(table, 0, PoolTable.bytes)
             pointee.poolMagazines.store(UInt(bitPattern: table), ordering: .releasing)
             belaycore_set_magazines(table)
         }
         guard let made = belaycore_allocate(PoolMagazine.bytes) else { return nil }
         belaycore_fill(made, 0, PoolMagazine.bytes)
-        PoolMagazine.at(belaycore_magazines().unsafelyUnwrapped, index).pointee
-            .store(UInt(bitPattern: made), ordering: .releasing)
-        return PoolMagazine.own(index)
+        PoolTable.own.word(index).pointee.store(UInt(bitPattern: made), ordering: .releasing)
+        return made.assumingMemoryBound(to: PoolMagazine.self)
     }
 
     /// The thread ends: what its magazines hold goes to the depots, and what has no room there is released.
@@ -138,61 +114,8 @@ extension UnsafeMutablePointer where Pointee == Thread {
     }
 }
 
+/// What the owner does inside, and a thief at (D).
 extension UnsafeMutablePointer where Pointee == PoolMagazine {
-    // MARK: the owner's side of the handshake
-
-    /// Steps (1) to (3). Having said true, the caller does (4) and calls `leave`.
-    @inline(__always) func enter(_ pool: PoolPointer, expecting handle: Handle) -> Bool {
-        pointee.busy.set(1)
-        belaycore_compiler_barrier()
-        if pool.pointee.state.load(ordering: .acquiring) == handle.bits { return true }
-        leave()
-        return false
-    }
-
-    @inline(__always) func leave() { pointee.busy.store(0, ordering: .releasing) }
-
-    /// The same with a fence, whatever flags the pool has. Waits for thieves. False if the handle is not the pool's.
-    func enterSlowly(_ pool: PoolPointer, _ handle: Handle) -> Bool {
-        while true {
-            let state = beginSlowly(pool)
-            if !handle.matches(state) { break }
-            if state & Pool.stealing == 0 { return true }
-            awaitThief(pool)
-        }
-        leave()
-        return false
-    }
-
-    /// The same for whatever pool has the record now; false if it is none.
-    fileprivate func enterAny(_ pool: PoolPointer) -> Bool {
-        while true {
-            let state = beginSlowly(pool)
-            if state >> Handle.kindShift & 15 != Kind.pool { break }
-            if state & Pool.stealing == 0 { return true }
-            awaitThief(pool)
-        }
-        leave()
-        return false
-    }
-
-    private func beginSlowly(_ pool: PoolPointer) -> UInt64 {
-        pointee.busy.set(1)
-        atomicMemoryFence(ordering: .sequentiallyConsistent)
-        return pool.pointee.state.load(ordering: .acquiring)
-    }
-
-    private func awaitThief(_ pool: PoolPointer) {
-        leave()
-        pool.pointee.lock.lock()
-        pool.pointee.lock.unlock()
-    }
-
-    /// Step (C) for one magazine.
-    func awaitOwner() { Barrier.awaitOwner(pointee.busy) }
-
-    // MARK: items, for the owner inside and for a thief at (D)
-
     /// The item that was given last, taken out; 0 if there is none. Does not look at the spare chain.
     @inline(__always) func take() -> UInt {
         let first = pointee.first.get()
@@ -259,6 +182,15 @@ extension UnsafeMutablePointer where Pointee == PoolMagazine {
 
     private func depose(_ chain: UInt, _ count: UInt32, _ pool: PoolPointer, _ rest: inout PoolList) {
         if chain != 0 { PoolDepot.push(pool, chain, count: count, start: depotStart, orTo: &rest) }
+    }
+
+    /// In the child of a fork: nothing is here.
+    func startOver() {
+        pointee.busy.set(0)
+        pointee.pass.set(0)
+        pointee.first.set(0)
+        load(0, 0)
+        setSpare(0, 0)
     }
 
     /// Takes all that the magazine holds.

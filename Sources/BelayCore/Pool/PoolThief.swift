@@ -3,7 +3,7 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-// Whoever needs items that stand in other threads' magazines. The handshake is told in `PoolMagazine`.
+// Whoever needs items that stand in other threads' magazines. The handshake is told in `PoolHandshake.swift`.
 
 /// What a get at the cap found.
 enum Stolen {
@@ -16,29 +16,10 @@ enum Stolen {
 }
 
 extension UnsafeMutablePointer where Pointee == Pool {
-    /// Steps (B) and (C): after this no owner is in a magazine that has not seen what the state word says now.
-    private func awaitOwners() {
-        if pointee.state.get() & Pool.fenced != 0 {
-            atomicMemoryFence(ordering: .sequentiallyConsistent)
-        } else {
-            Barrier.onAllThreads()
-        }
-        let index = index
-        Thread.forEach { thread in thread.poolMagazine(index)?.awaitOwner() }
-    }
-
-    private func begin() {
-        pointee.state.bitwiseOr(Pool.stealing, ordering: .sequentiallyConsistent)
-        awaitOwners()
-    }
-
-    private func end() { pointee.state.bitwiseAnd(~Pool.stealing, ordering: .releasing) }
-
     /// All free items, with all owners kept out.
     private func seizeAll() -> PoolList {
         var list = PoolList()
-        let index = index
-        Thread.forEach { thread in thread.poolMagazine(index)?.seize(&list) }
+        forEachMagazine { $0.seize(&list) }
         while let (chain, _) = PoolDepot.pop(self, start: 0) { list.add(chain) }
         return list
     }
@@ -48,13 +29,12 @@ extension UnsafeMutablePointer where Pointee == Pool {
         pointee.lock.lock()
         defer { pointee.lock.unlock() }
         guard handle.matches(pointee.state.get()) else { return .stale }
-        begin()
-        defer { end() }
+        beginTheft()
+        defer { endTheft() }
         // Another thief may have put something into the depot.
         magazine.refill(self)
-        let index = index
-        Thread.forEach { thread in
-            if magazine.pointee.count.get() == 0, let other = thread.poolMagazine(index) { magazine.rob(other) }
+        forEachMagazine { other in
+            if magazine.pointee.count.get() == 0 { magazine.rob(other) }
         }
         let item = magazine.take()
         if item != 0 { return .item(item) }
@@ -69,9 +49,9 @@ extension UnsafeMutablePointer where Pointee == Pool {
             return handle.poolStatus()
         }
         pointee.references.wrappingAdd(1, ordering: .relaxed)
-        begin()
+        beginTheft()
         let list = seizeAll()
-        end()
+        endTheft()
         pointee.lock.unlock()
         release(list)
         unreference()
@@ -87,9 +67,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
             return handle.poolStatus()
         }
         let flags = state & (Pool.fenced | Pool.checked)
-        let stale = (handle.generation &+ 1) << Handle.generationShift | flags
-        pointee.state.store(stale, ordering: .sequentiallyConsistent)
-        awaitOwners()
+        keepOut((handle.generation &+ 1) << Handle.generationShift | flags)
         let list = seizeAll()
         pointee.lock.unlock()
         release(list)
