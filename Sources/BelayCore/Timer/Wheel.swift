@@ -213,13 +213,25 @@ struct Wheel {
         let previous = entry.pointee.previous.get()
         if next != 0 { space.entry(next).pointee.previous.set(previous) }
         if previous != 0 {
-            space.entry(previous).pointee.next.set(next)
+            let before = space.entry(previous)
+            before.pointee.next.set(next)
+            if next == 0 { askAhead(from: entry, to: before) }
         } else {
             let place = Int(entry.pointee.place.get())
             head(place).pointee = next
             if next == 0 { vacate(place: place) }
         }
         entry.pointee.place.set(0)
+    }
+
+    /// The oldest of a list has been removed, and it was the last of several. Timeouts of one length are mostly removed in the
+    /// order in which they were added, from neighbour to neighbour in memory, and where they are many the next one is a
+    /// cache miss: so the line is asked for some removals ahead. (With 10^6 a third less time; of few they are in the cache.)
+    @inline(__always) private func askAhead(
+        from entry: UnsafeMutablePointer<WheelEntry>, to next: UnsafeMutablePointer<WheelEntry>
+    ) {
+        let step = UInt(bitPattern: next) &- UInt(bitPattern: entry)
+        belaycore_prefetch(UnsafeMutableRawPointer(bitPattern: UInt(bitPattern: entry) &+ 12 &* step))
     }
 
     /// The list whose head stands at `place` has become empty.
