@@ -257,7 +257,7 @@ extension Symptom {
         pools-of-small-items\0\
         Contexts that a lite one could be\0\
         they are derived to be asked, or for their deadline, and nothing more\0\
-        belay_lite: no lock, no list, nothing shared with other threads\0\
+        belay_local_open, on the stack of the function that asks it; belay_lite where it is handed on\0\
         contexts-that-a-lite-one-could-be\0
         """
     }
