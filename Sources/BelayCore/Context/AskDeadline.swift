@@ -16,7 +16,7 @@ extension Handle {
         guard let pinned = pin() else { return nil }
         defer { pinned.release() }
         let scope = pinned.scopeIndex(kind: kind)
-        return scope == 0 ? Clock.never : Merge.earliestDeadline(above: node(scope))
+        return scope == 0 ? Clock.never : Ways.earliestDeadline(above: node(scope))
     }
 
     /// The instant of the deadline that counts, `Clock.never` for none; nil if the handle is stale or none.

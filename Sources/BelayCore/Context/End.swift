@@ -31,7 +31,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         if !state.has(State.attached) { return }
         var ended = Ended()
         collect(into: &ended)
-        Globals.pointer.pointee.linked.workOff(into: &ended)
+        Globals.pointer.pointee.linkPushes.workOff(into: &ended)
         ended.deliver()
     }
 
@@ -110,8 +110,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         var callback = listen.pointee.callbacks.get()
         while callback != 0 {
             let task = Task.at(callback)
-            if task.pointee.state.get() & Task.link != 0 && Merge.mark(task, from: self) {
-                Globals.pointer.pointee.linked.add(task)
+            if task.pointee.state.get() & Task.link != 0 && Links.mark(task, from: self) {
+                Globals.pointer.pointee.linkPushes.add(task)
             }
             callback = task.pointee.entry.next.get()
         }

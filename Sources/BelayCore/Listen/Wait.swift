@@ -92,7 +92,7 @@ enum Wait {
 extension UnsafeMutablePointer where Pointee == Node {
     /// The instant of the deadline that counts for this scope.
     var deadline: Int64 {
-        if Globals.pointer.pointee.haveMoved.get() != 0 { return Merge.earliestDeadline(above: self) }
+        if Globals.pointer.pointee.haveMoved.get() != 0 { return Ways.earliestDeadline(above: self) }
         return clockInEffect?.pointee.deadline.get() ?? Clock.never
     }
 }

@@ -39,7 +39,7 @@ struct Globals: ~Copyable {
     let poolLock: Lock
     let poolCount: Atomic<UInt32>
     let freePool: Atomic<UInt32>
-    let linked: Linked
+    let linkPushes: LinkPushes
     /// Whether the system has a barrier for all threads. See `Barrier`.
     let barrier: Atomic<UInt32>
 
@@ -105,7 +105,7 @@ struct Globals: ~Copyable {
     borrowing func startOver(memoryUsed used: UInt64) {
         setupLock.reset()
         runtimesLock.reset()
-        linked.startOver()
+        linkPushes.startOver()
         barrier.set(0)
         memoryUsed.set(used)
         foreignInner.set(0)

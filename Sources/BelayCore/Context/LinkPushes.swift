@@ -10,7 +10,7 @@ import Synchronization
 /// links here by the time its lock was free, and these are worked off one after the other, until none is left.
 ///
 /// The lock comes before all listen locks: who has it takes those of the merged contexts and of their parents.
-struct Linked: ~Copyable {
+struct LinkPushes: ~Copyable {
     private let lock: Lock
     /// The links that were put here and not yet worked off, and the last of them: tasks, in a chain by `previous`, which
     /// nobody needs any more in a list that has been taken.
