@@ -327,6 +327,32 @@ static void two_cancels_at_once(void) {
     }
 }
 
+// Threads that end merges of their own: each runs its own callbacks, before its cancel returns, and nobody else's.
+struct own { pthread_t thread; int ran; };
+static void runs_on_its_own_thread(void *raw) {
+    struct own *own = raw;
+    CHECK(pthread_equal(pthread_self(), own->thread));
+    own->ran++;
+}
+static void end_own_merges(void *unused) {
+    (void)unused;
+    enum { CHILDREN = 20 };
+    struct own own = {.thread = pthread_self()};
+    for (long round = 1; round <= check_scaled(10000); round++) {
+        belay_ctx parents[2] = {live(), live()}, merged = belay_merge(parents, 2), below[CHILDREN];
+        for (int i = 0; i < CHILDREN; i++) {
+            below[i] = belay_with_cancel(merged);
+            CHECK(belay_on_done(below[i], runs_on_its_own_thread, &own).bits != 0);
+        }
+        CHECK_IS(belay_cancel(parents[1]), BELAY_OK);
+        CHECK_IS(own.ran, round * CHILDREN);
+        for (int i = 0; i < CHILDREN; i++) check_close(below[i]);
+        check_close(merged);
+        for (int i = 0; i < 2; i++) check_close(parents[i]);
+    }
+}
+static void callbacks_run_where_the_merge_is_ended(void) { check_threads(4, end_own_merges, NULL); }
+
 static belay_instant deadline_of(belay_ctx ctx) {
     belay_instant instant = BELAY_FOREVER;
     belay_deadline(ctx, &instant);
@@ -517,6 +543,7 @@ int main(void) {
         TEST(the_first_parents_deadline_was_not_armed), TEST(a_deadline_of_another_runtime_counts),
         TEST(a_deadline_that_passed_after_the_cancel_above_it), TEST(a_moved_deadline_above_the_first_parent),
         TEST(deadlines_compared_across_clocks), TEST(random_graphs), TEST(contention), TEST(two_cancels_at_once),
+        TEST(callbacks_run_where_the_merge_is_ended),
     };
     RUN_TESTS(tests, "");
     return 0;

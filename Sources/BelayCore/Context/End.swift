@@ -30,8 +30,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     func finish() {
         if !state.has(State.attached) { return }
         var ended = Ended()
-        collect(into: &ended)
-        Globals.pointer.pointee.linkPushes.workOff(into: &ended)
+        if collect(into: &ended) == .perhaps { Globals.pointer.pointee.linkPushes.workOff() }
         ended.deliver()
     }
 
@@ -51,24 +50,28 @@ extension UnsafeMutablePointer where Pointee == Node {
         ended.deliver()
     }
 
-    /// Pushes the end, if nobody has yet, and adds all who are to be told.
-    func collect(into ended: inout Ended) {
+    /// Pushes the end, if nobody has yet, and adds all who are to be told. Answers whether merged contexts below may be left.
+    @discardableResult func collect(into ended: inout Ended) -> MergesBelow {
         let state = state
-        guard state.has(State.attached) else { return }
+        guard state.has(State.attached) else { return .none }
         // Before the lists are taken: a free of the runtime that finds them so waits for us.
         Executor.expect(state.runtime)
-        if !push(into: &ended) { return Executor.settle(state.runtime) }
+        guard let merges = push(into: &ended) else {
+            Executor.settle(state.runtime)
+            return .perhaps
+        }
         detach()
         // Only now: the links of `Ended` are those of the list that it has just left.
         retain()
         ended.add(pointee.listen.get())
+        return merges
     }
 
     /// Marks every attached descendant as done and takes its listeners' lists, under this scope's lock from beginning to
     /// end. So a second caller, who waits for the lock, may rely on it; and a descendant that is closed meanwhile waits in
     /// `detach`, so it is not recycled under our hands. Breadth first over the `older` links: no recursion, and never
-    /// more than two locks. False if it was done before.
-    private func push(into ended: inout Ended) -> Bool {
+    /// more than two locks. Nil if it was done before.
+    private func push(into ended: inout Ended) -> MergesBelow? {
         let top = listen
         let topIndex = pointee.listen.get()
         top.pointee.lock.lockInPlace()
@@ -79,12 +82,13 @@ extension UnsafeMutablePointer where Pointee == Node {
                 pusher.pointee.lock.lockInPlace()
                 pusher.pointee.lock.unlockInPlace()
             }
-            return false
+            return nil
         }
+        var merges = MergesBelow.none
         var queue = Queue()
         queue.append(childrenOf: self, top.pointee.children.get())
         top.pointee.children.set(Listen.taken | topIndex)
-        if state.has(State.linked) { markLinked() }
+        if state.has(State.linked) { markLinked(&merges) }
         while let index = queue.next() {
             let listen = Listen.at(index)
             let child = node(listen.pointee.node.get())
@@ -92,26 +96,29 @@ extension UnsafeMutablePointer where Pointee == Node {
             if !listen.pointee.isTaken {
                 queue.append(childrenOf: child, listen.pointee.children.get())
                 listen.pointee.children.set(Listen.taken | topIndex)
-                if child.state.has(State.linked) { child.markLinked() }
+                if child.state.has(State.linked) { child.markLinked(&merges) }
                 if child.hasListeners {
                     child.retain()
                     Executor.expect(child.state.runtime)
                     ended.add(index)
                 }
+            } else {
+                merges = .perhaps
             }
             listen.pointee.lock.unlockInPlace()
         }
         top.pointee.lock.unlockInPlace()
-        return true
+        return merges
     }
 
     /// Marks the merged contexts that hang on this scope, which has its verdict. Under its listen lock.
-    @inline(never) private func markLinked() {
+    @inline(never) private func markLinked(_ merges: inout MergesBelow) {
         var callback = listen.pointee.callbacks.get()
         while callback != 0 {
             let task = Task.at(callback)
             if task.pointee.state.get() & Task.link != 0 && Links.mark(task, from: self) {
                 Globals.pointer.pointee.linkPushes.add(task)
+                merges = .perhaps
             }
             callback = task.pointee.entry.next.get()
         }
@@ -125,6 +132,10 @@ extension UnsafeMutablePointer where Pointee == Node {
             || listen.pointee.sleep.load(ordering: .sequentiallyConsistent) != 0 || state.has(State.armed)
     }
 }
+
+/// Whether a push found links, or lists that another push had taken, which may have found some: then there may be merged
+/// contexts below that are still to be pushed to. Where it found neither, what other threads push is no concern of its.
+enum MergesBelow { case none, perhaps }
 
 /// Attached scopes whose end is to be pushed to their children, first in, first out.
 private struct Queue {
@@ -159,14 +170,26 @@ private struct Queue {
 /// Scopes that have ended and have listeners to be told. Each is kept by a reference, and its runtime expects something.
 struct Ended {
     private var head: UInt32 = 0
+    private var last: UInt32 = 0
 
     mutating func add(_ index: UInt32) {
+        if head == 0 { last = index }
         Listen.at(index).pointee.older.set(head)
         head = index
     }
 
+    /// In one word, for `join`.
+    var bits: UInt64 { UInt64(last) << 32 | UInt64(head) }
+
+    /// Puts others before those that are here.
+    private mutating func join(_ bits: UInt64) {
+        if bits == 0 { return }
+        Listen.at(UInt32(truncatingIfNeeded: bits >> 32)).pointee.older.set(head)
+        head = UInt32(truncatingIfNeeded: bits)
+    }
+
     /// Tells them, with no lock held: first all who sleep, then the executor; inline callbacks, which may take their time,
-    /// come last.
+    /// come last. Those below merged contexts join them on the way.
     mutating func deliver() {
         if head == 0 { return }
         var outbox = Registration.Outbox()
@@ -184,6 +207,7 @@ struct Ended {
                 callback = task.pointee.entry.next.get()
                 if task.pointee.state.get() & Task.link != 0 {
                     let merged = UInt32(truncatingIfNeeded: task.pointee.context.get())
+                    if merged != 0 { join(task.pointee.argument.get()) }
                     Registration.retire(task)
                     if merged != 0 { node(merged).release() }
                 } else {

@@ -5,9 +5,13 @@ import Synchronization
 /// Merged contexts that a push has marked through a link, and whose own descendants are still to be.
 ///
 /// The push that finds a link puts it here before it lets its lock go. Then, with no lock held, it works off what is here,
-/// its own and that of others; so does whoever came second to a push, before it returns. So when any cancel returns, all
-/// below is done, however many merges there are on the way: what it found taken was taken by a push that had put its
-/// links here by the time its lock was free, and these are worked off one after the other, until none is left.
+/// its own and that of others; so does whoever found that another push had been quicker, before it returns. So when any
+/// cancel returns, all below is done, however many merges there are on the way: what it found taken was taken by a push
+/// that had put its links here by the time its lock was free, and these are worked off one after the other, until none is
+/// left.
+///
+/// Whoever works off a link marks and no more. Who listens below is told by the thread that found the link, as if it had
+/// done all by itself: callbacks run where a context is ended, and not on whatever thread came by.
 ///
 /// The lock comes before all listen locks: who has it takes those of the merged contexts and of their parents.
 struct LinkPushes: ~Copyable {
@@ -30,13 +34,13 @@ struct LinkPushes: ~Copyable {
         }
     }
 
-    /// Pushes to all merged contexts that are here; who listens below them is added to `ended`. With no lock held.
-    @inline(__always) borrowing func workOff(into ended: inout Ended) {
+    /// Pushes to all merged contexts that are here. With no lock held.
+    @inline(__always) borrowing func workOff() {
         // Acquire: what was marked by whoever worked off the last one (release) reads as done.
-        if unfinished.load(ordering: .acquiring) != 0 { workOffAll(into: &ended) }
+        if unfinished.load(ordering: .acquiring) != 0 { workOffAll() }
     }
 
-    @inline(never) private borrowing func workOffAll(into ended: inout Ended) {
+    @inline(never) private borrowing func workOffAll() {
         lock.lock()
         while true {
             // Acquire: the partner of the release in `add`.
@@ -46,7 +50,10 @@ struct LinkPushes: ~Copyable {
                 let task = Task.at(index)
                 index = task.pointee.entry.previous.get()
                 let merged = UInt32(truncatingIfNeeded: task.pointee.context.get())
-                node(merged).collect(into: &ended)
+                var below = Ended()
+                node(merged).collect(into: &below)
+                // For `Ended.deliver`; the handle of the merged context, which was there, is not needed any more.
+                task.pointee.argument.set(below.bits)
                 // Then it is its list's again, whose owner waits for us in `workOff`.
                 unfinished.wrappingSubtract(1, ordering: .releasing)
             }
