@@ -327,6 +327,63 @@ static void two_cancels_at_once(void) {
     }
 }
 
+// The same in graphs of whatever shape: when a cancel returns, all that can be reached from there is done. Each place has
+// many children, so that a cancel takes its time.
+enum { PLACES = 64, CHILDREN = 40, CANCELERS = 3 };
+struct graph { belay_ctx ctx[PLACES], child[PLACES][CHILDREN]; uint64_t below[PLACES], seed; atomic_int ready, numbers; };
+
+static void cancel_some(void *raw) {
+    struct graph *graph = raw;
+    uint64_t random = graph->seed + (uint64_t)atomic_fetch_add(&graph->numbers, 1);
+    for (atomic_fetch_add(&graph->ready, 1); atomic_load(&graph->ready) < CANCELERS;) sched_yield();
+    for (int turn = 0; turn < 6; turn++) {
+        int which = (int)(check_random(&random) % PLACES);
+        CHECK_IS(belay_cancel(graph->ctx[which]), BELAY_OK);
+        for (int i = PLACES; i-- > which;) {
+            if (i != which && !(graph->below[which] >> i & 1)) continue;
+            CHECK(belay_is_done(graph->ctx[i]));
+            for (int j = 0; j < CHILDREN; j++) CHECK(belay_is_done(graph->child[i][j]));
+        }
+    }
+}
+
+static void cancels_at_once_in_random_graphs(void) {
+    uint64_t random = 0x9e3779b97f4a7c15;
+    for (long round = 0; round < check_scaled(400); round++) {
+        static struct graph graph;
+        graph = (struct graph){.seed = check_random(&random) | 1};
+        int listening = 0;
+        atomic_int ran = 0;
+        for (int i = 0; i < PLACES; i++) {
+            belay_ctx parents[3];
+            int count = i < 4 ? 0 : 1 + (int)(check_random(&random) % 3);
+            uint64_t above = 0;
+            for (int p = 0; p < count; p++) {
+                int parent = (int)(check_random(&random) % (uint64_t)i);
+                parents[p] = graph.ctx[parent];
+                above |= UINT64_C(1) << parent;
+            }
+            belay_ctx all = count == 0 ? live() : belay_merge(parents, (size_t)count); // perhaps one of them
+            graph.ctx[i] = belay_with_cancel(all);
+            check_close(all);
+            for (int up = 0; up < i; up++) // a parent's place, or one above it
+                if ((above & (graph.below[up] | UINT64_C(1) << up)) != 0) graph.below[up] |= UINT64_C(1) << i;
+            for (int j = 0; j < CHILDREN; j++) {
+                graph.child[i][j] = belay_with_cancel(graph.ctx[i]);
+                if (check_random(&random) % 4 == 0) continue;
+                listening++;
+                CHECK(belay_on_done(graph.child[i][j], check_count, &ran).bits != 0);
+            }
+        }
+        check_threads(CANCELERS, cancel_some, &graph);
+        for (int i = 0; i < PLACES; i++) {
+            check_close(graph.ctx[(i * 13) % PLACES]);
+            for (int j = 0; j < CHILDREN; j++) check_close(graph.child[i][j]);
+        }
+        CHECK_IS(ran, listening);
+    }
+}
+
 // Threads that end merges of their own: each runs its own callbacks, before its cancel returns, and nobody else's.
 struct own { pthread_t thread; int ran; };
 static void runs_on_its_own_thread(void *raw) {
@@ -336,7 +393,6 @@ static void runs_on_its_own_thread(void *raw) {
 }
 static void end_own_merges(void *unused) {
     (void)unused;
-    enum { CHILDREN = 20 };
     struct own own = {.thread = pthread_self()};
     for (long round = 1; round <= check_scaled(10000); round++) {
         belay_ctx parents[2] = {live(), live()}, merged = belay_merge(parents, 2), below[CHILDREN];
@@ -543,7 +599,7 @@ int main(void) {
         TEST(the_first_parents_deadline_was_not_armed), TEST(a_deadline_of_another_runtime_counts),
         TEST(a_deadline_that_passed_after_the_cancel_above_it), TEST(a_moved_deadline_above_the_first_parent),
         TEST(deadlines_compared_across_clocks), TEST(random_graphs), TEST(contention), TEST(two_cancels_at_once),
-        TEST(callbacks_run_where_the_merge_is_ended),
+        TEST(cancels_at_once_in_random_graphs), TEST(callbacks_run_where_the_merge_is_ended),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -423,12 +423,48 @@ static void what_cannot_be_reset(void) {
     CHECK_IS(belay_last_status(), BELAY_EINVAL);
 }
 
+// Two threads move deadlines into the past, one of them above the other's context: each call ends what it was made for, also
+// where the other one's end is on its way.
+struct two_moves { belay_ctx top; atomic_int go; };
+static void move_the_top(void *raw) {
+    struct two_moves *moves = raw;
+    while (!atomic_load(&moves->go)) sched_yield();
+    CHECK_IS(belay_set_deadline(moves->top, 1), BELAY_OK);
+}
+static void two_moves_into_the_past_at_once(void) {
+    enum { SIBLINGS = 2000 }; // the push takes its time
+    for (int round = 0; round < (int)check_scaled(200); round++) {
+        struct two_moves moves = {.top = belay_with_cancel(belay_background())};
+        belay_ctx middle = belay_with_cancel(moves.top), bottom = belay_with_cancel(middle), siblings[SIBLINGS];
+        atomic_int ran = 0;
+        CHECK(belay_on_done(bottom, check_count, &ran).bits != 0);
+        for (int i = 0; i < SIBLINGS; i++) {
+            siblings[i] = belay_with_cancel(moves.top);
+            CHECK(belay_on_done(siblings[i], check_count, &ran).bits != 0);
+        }
+        struct check_thread other;
+        check_start(&other, move_the_top, &moves);
+        atomic_store(&moves.go, 1);
+        for (volatile int delay = round * 30; delay > 0; delay--) {}
+        belay_status status = belay_set_deadline(bottom, 1);
+        CHECK(status == BELAY_OK || status == BELAY_DEADLINE_EXCEEDED); // the latter if it had ended before
+        check_done(bottom, BELAY_DEADLINE_EXCEEDED);
+        check_join(&other);
+        EVENTUALLY(atomic_load(&ran) == 1 + SIBLINGS); // the driver may be at it
+        for (int i = 0; i < SIBLINGS; i++) check_close(siblings[i]);
+        check_close(bottom);
+        check_close(middle);
+        check_close(moves.top);
+    }
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(a_childs_own_deadline_counts_again), TEST(earlier_later_and_never), TEST(never_past_the_parents), TEST(descendants_follow),
         TEST(listeners_of_descendants_are_told), TEST(callbacks_lost_where_the_parents_deadline_counts_again),
         TEST(a_keep_alive_is_never_cut_short), TEST(what_cannot_be_moved), TEST(moves_race_with_the_driver),
-        TEST(the_old_handle_is_stale), TEST(a_late_timer_finds_nothing), TEST(a_reset_that_meets_the_deadline_leaves_the_list),
+        TEST(two_moves_into_the_past_at_once), TEST(the_old_handle_is_stale), TEST(a_late_timer_finds_nothing),
+        TEST(a_reset_that_meets_the_deadline_leaves_the_list),
         TEST(a_reset_that_meets_a_push_leaves_the_list), TEST(what_cannot_be_reset),
     };
     RUN_TESTS(tests, "");

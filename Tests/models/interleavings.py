@@ -7,7 +7,8 @@ A thread is a generator. It yields what it does to memory, and is sent what it r
     "store", NAME, VALUE     into its buffer, from where the stores come out one after the other, at any time
     "change", NAME, CHANGE   a locked instruction: nothing may be in the buffer; reads the value of before. With several
                              names it is all of them at once, as a tuple
-    "lock",                  the same, by whoever finds the lock free; "unlock" is a store, as it is in ours
+    "lock", NAME             the same, by whoever finds the lock free; "unlock" is a store, as it is in ours. Without a
+                             name it is the one called "lock"
     "barrier",               empties the buffers of all (membarrier)
     "await", CONDITION       looks again and again, until the condition holds in memory
     "sleep", CONDITION       a futex's: falls asleep if the condition holds in memory, goes on if not
@@ -54,7 +55,7 @@ class World:
             stored = [value for name, value in own if name == operation[1]]
             yield values, buffers, (stored or [values[operation[1]]])[-1]
         elif kind in ("store", "unlock"):
-            name, value = operation[1:] if kind == "store" else ("lock", False)
+            name, value = operation[1:] if kind == "store" else (lock_name(operation), False)
             if number in self.buffered:
                 yield values, put(buffers, number, own + ((name, value),)), None
             else:
@@ -66,8 +67,9 @@ class World:
         elif own:
             return  # all others are locked instructions, or calls of the system, and wait for the buffer
         elif kind == "lock":
-            if not values["lock"]:
-                yield values | {"lock": True}, buffers, None
+            name = lock_name(operation)
+            if not values.get(name, False):
+                yield values | {name: True}, buffers, None
         elif kind == "await":
             if operation[1](values):
                 yield values, buffers, None
@@ -90,6 +92,10 @@ class World:
             for sleeper in values["sleepers"] or (None,):
                 rest = tuple(each for each in values["sleepers"] if each != sleeper)
                 yield values | {"sleepers": rest}, buffers, None
+
+
+def lock_name(operation):
+    return operation[1] if len(operation) > 1 else "lock"
 
 
 def put(items, number, item):

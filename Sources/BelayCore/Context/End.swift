@@ -30,7 +30,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     func finish() {
         if !state.has(State.attached) { return }
         var ended = Ended()
-        if collect(into: &ended) == .perhaps { Globals.pointer.pointee.linkPushes.workOff() }
+        let merges = push(into: &ended)
+        if merges != MergesBelow.none { Globals.pointer.pointee.linkPushes.workOff() }
+        if merges != nil { ended.add(leaving: self) }
         ended.deliver()
     }
 
@@ -50,30 +52,16 @@ extension UnsafeMutablePointer where Pointee == Node {
         ended.deliver()
     }
 
-    /// Pushes the end, if nobody has yet, and adds all who are to be told. Answers whether merged contexts below may be left.
-    @discardableResult func collect(into ended: inout Ended) -> MergesBelow {
-        let state = state
-        guard state.has(State.attached) else { return .none }
-        // Before the lists are taken: a free of the runtime that finds them so waits for us.
-        Executor.expect(state.runtime)
-        guard let merges = push(into: &ended) else {
-            Executor.settle(state.runtime)
-            return .perhaps
-        }
-        detach()
-        // Only now: the links of `Ended` are those of the list that it has just left.
-        retain()
-        ended.add(pointee.listen.get())
-        return merges
-    }
-
     /// Marks every attached descendant as done and takes its listeners' lists, under this scope's lock from beginning to
     /// end. So a second caller, who waits for the lock, may rely on it; and a descendant that is closed meanwhile waits in
     /// `detach`, so it is not recycled under our hands. Breadth first over the `older` links: no recursion, and never
-    /// more than two locks. Nil if it was done before.
-    private func push(into ended: inout Ended) -> MergesBelow? {
+    /// more than two locks. Nil if it was done before. Else the caller, who has the scope attached, is the one to tell all
+    /// that were added to `ended`, and to add the scope itself, once no merged context below is left.
+    func push(into ended: inout Ended) -> MergesBelow? {
         let top = listen
         let topIndex = pointee.listen.get()
+        // Before the lists are taken: a free of the runtime that finds them so waits for us.
+        Executor.expect(state.runtime)
         top.pointee.lock.lockInPlace()
         if top.pointee.isTaken {
             let pusher = Listen.at(top.pointee.pusher)
@@ -82,6 +70,7 @@ extension UnsafeMutablePointer where Pointee == Node {
                 pusher.pointee.lock.lockInPlace()
                 pusher.pointee.lock.unlockInPlace()
             }
+            Executor.settle(state.runtime)
             return nil
         }
         var merges = MergesBelow.none
@@ -169,8 +158,11 @@ private struct Queue {
 
 /// Scopes that have ended and have listeners to be told. Each is kept by a reference, and its runtime expects something.
 struct Ended {
-    private var head: UInt32 = 0
-    private var last: UInt32 = 0
+    fileprivate(set) var head: UInt32 = 0
+    private(set) var last: UInt32 = 0
+
+    init() {}
+    init(head: UInt32, last: UInt32) { (self.head, self.last) = (head, last) }
 
     mutating func add(_ index: UInt32) {
         if head == 0 { last = index }
@@ -178,14 +170,23 @@ struct Ended {
         head = index
     }
 
-    /// In one word, for `join`.
-    var bits: UInt64 { UInt64(last) << 32 | UInt64(head) }
+    /// A scope that was pushed to, and that leaves its parent's list with this: not before all below it reads as done, because
+    /// who pushes to the parent and does not find it there does not wait for it.
+    mutating func add(leaving scope: NodePointer) {
+        scope.detach()
+        // Only now: the links here are those of the list that it has just left.
+        scope.retain()
+        add(scope.pointee.listen.get())
+    }
 
-    /// Puts others before those that are here.
-    private mutating func join(_ bits: UInt64) {
-        if bits == 0 { return }
-        Listen.at(UInt32(truncatingIfNeeded: bits >> 32)).pointee.older.set(head)
-        head = UInt32(truncatingIfNeeded: bits)
+    /// A merged context whose link was worked off, and who listens below it. Its reference is given up.
+    private mutating func add(_ merged: Links.Marked) {
+        if merged.isPushed { add(leaving: merged.scope) }
+        if merged.below.head != 0 {
+            Listen.at(merged.below.last).pointee.older.set(head)
+            head = merged.below.head
+        }
+        merged.scope.release()
     }
 
     /// Tells them, with no lock held: first all who sleep, then the executor; inline callbacks, which may take their time,
@@ -206,10 +207,9 @@ struct Ended {
                 let task = Task.at(callback)
                 callback = task.pointee.entry.next.get()
                 if task.pointee.state.get() & Task.link != 0 {
-                    let merged = UInt32(truncatingIfNeeded: task.pointee.context.get())
-                    if merged != 0 { join(task.pointee.argument.get()) }
+                    let merged = Links.marked(task)
                     Registration.retire(task)
-                    if merged != 0 { node(merged).release() }
+                    if let merged { add(merged) }
                 } else {
                     Registration.dispatch(task, to: &outbox)
                 }

@@ -49,11 +49,7 @@ struct LinkPushes: ~Copyable {
             while index != 0 {
                 let task = Task.at(index)
                 index = task.pointee.entry.previous.get()
-                let merged = UInt32(truncatingIfNeeded: task.pointee.context.get())
-                var below = Ended()
-                node(merged).collect(into: &below)
-                // For `Ended.deliver`; the handle of the merged context, which was there, is not needed any more.
-                task.pointee.argument.set(below.bits)
+                Links.push(task)
                 // Then it is its list's again, whose owner waits for us in `workOff`.
                 unfinished.wrappingSubtract(1, ordering: .releasing)
             }

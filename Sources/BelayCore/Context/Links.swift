@@ -78,14 +78,46 @@ enum Links {
 
     // MARK: the end of another parent
 
-    /// Marks the merged context that a link leads to. Under the lock of a push, which sees to the rest by `task.context`:
-    /// the index of the context, kept by a reference, or 0 if it is closed; then it is false.
+    // A link's task while its parent is pushed to. `context` is 0 until the merged context is marked, then its index, which
+    // a reference is kept for; with `pushed` if the list of its children was taken through this link. Then `argument`, until
+    // then its handle, has those below it that are to be told: the first, and in the upper half the last.
+    private static let pushed: UInt64 = 1 << 32
+
+    /// Marks the merged context that a link leads to. Under the lock of a push. False if it is closed.
     static func mark(_ task: UnsafeMutablePointer<Task>, from ended: NodePointer) -> Bool {
         let target = Handle(bits: task.pointee.argument.get())
         guard let found = target.find(), found.node.acquire(generation: target.generation) else { return false }
         found.node.inheritAcross(from: ended)
         task.pointee.context.set(UInt64(target.index))
         return true
+    }
+
+    /// Pushes to what is below a merged context that is marked. Under the lock of `LinkPushes`.
+    static func push(_ task: UnsafeMutablePointer<Task>) {
+        let merged = node(UInt32(truncatingIfNeeded: task.pointee.context.get()))
+        var below = Ended()
+        guard merged.state.has(State.attached), merged.push(into: &below) != nil else { return }
+        task.pointee.context.set(task.pointee.context.get() | pushed)
+        task.pointee.argument.set(UInt64(below.last) << 32 | UInt64(below.head))
+    }
+
+    /// A merged context that was marked through a link.
+    struct Marked {
+        /// Kept by a reference.
+        let scope: NodePointer
+        /// Whether the list of its children was taken through this link, and who of those below is to be told.
+        let isPushed: Bool
+        let below: Ended
+    }
+
+    /// For whoever pushed to the parent, when all links are worked off. Nil if the merged context is closed.
+    static func marked(_ task: UnsafeMutablePointer<Task>) -> Marked? {
+        let context = task.pointee.context.get()
+        if context == 0 { return nil }
+        let isPushed = context & pushed != 0
+        let bits = isPushed ? task.pointee.argument.get() : 0
+        let below = Ended(head: UInt32(truncatingIfNeeded: bits), last: UInt32(bits >> 32))
+        return Marked(scope: node(UInt32(truncatingIfNeeded: context)), isPushed: isPushed, below: below)
     }
 
     /// The same for a parent that has ended already when the link is made.

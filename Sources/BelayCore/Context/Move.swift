@@ -45,8 +45,9 @@ extension UnsafeMutablePointer where Pointee == Node {
         guard markMoved() else { return state.verdict.status }
         let above = pointee.scope.get()
         let latest = above == 0 ? Clock.never : node(above).deadline
-        // Where the parent's deadline is not later it is the one that counts.
-        let next = instant < latest ? instant : Clock.never
+        // Where the parent's deadline is not later it is the one that counts. But an instant that has passed ends this one here
+        // and now, and the end by the parent's may be on its way still.
+        let next = instant < latest || Clock.hasPassed(instant, in: state.runtime) ? instant : Clock.never
         listen.pointee.lock.lock()
         if pointee.clock.get() == index && Clock.hasPassed(pointee.deadline.get(), in: state.runtime) {
             decide(.deadline)

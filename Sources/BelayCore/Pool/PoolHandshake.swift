@@ -95,15 +95,22 @@ extension UnsafeMutablePointer where Pointee == PoolMagazine {
 
     // MARK: the thief's side, for one magazine
 
-    /// Step (A).
-    func suspendPass() { pointee.pass.set(pointee.pass.get() | Pool.stealing) }
+    /// Step (A). What stands there then is nobody's handle, and if somebody made it up it would lead to another magazine.
+    func suspendPass() {
+        let pass = pointee.pass.get()
+        if pass != 0 { pointee.pass.set(pass ^ PoolMagazine.suspended) }
+    }
+
     func withdrawPass() { pointee.pass.set(0) }
 
     /// Step (C).
     func awaitOwner() { Barrier.awaitOwner(pointee.busy) }
 
     /// Step (E).
-    func restorePass() { pointee.pass.store(pointee.pass.get() & ~Pool.stealing, ordering: .releasing) }
+    func restorePass() {
+        let pass = pointee.pass.get()
+        if pass != 0 { pointee.pass.store(pass ^ PoolMagazine.suspended, ordering: .releasing) }
+    }
 }
 
 /// The thief's side, for a pool, whose lock it holds.

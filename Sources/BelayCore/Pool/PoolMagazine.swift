@@ -10,7 +10,7 @@ struct PoolMagazine: ~Copyable {
     let busy: Atomic<UInt32>
     let count: Atomic<UInt32>
     /// The handle of the pool whose quick ways may enter. In any other case there is something else: 0, an older pool's
-    /// handle, or one with `Pool.stealing`. Written under the pool's lock.
+    /// handle, or one with `suspended` turned round. Written under the pool's lock.
     let pass: Atomic<UInt64>
     /// The item that was given last, 0 for none. It stands apart from the chain: a thread that takes and gives one item
     /// at a time then never follows a link.
@@ -22,6 +22,8 @@ struct PoolMagazine: ~Copyable {
     /// With the pass: 1 where items come back as they were left (BELAY_POOL_AS_LEFT).
     let leaves: Atomic<UInt32>
     static let bytes = 64
+    /// A bit of the pool's index.
+    static let suspended: UInt64 = 1
 
     /// How many items a chain holds: about 64 KiB, because what a thread keeps no other thread has.
     static func room(itemBytes: Int) -> UInt32 { UInt32(min(max((1 << 16) / itemBytes, 2), 64)) }
