@@ -330,20 +330,22 @@ static void two_cancels_at_once(void) {
 // The same in graphs of whatever shape: when a cancel returns, all that can be reached from there is done. Each place has
 // many children, so that a cancel takes its time.
 enum { PLACES = 64, CHILDREN = 40, CANCELERS = 3 };
-struct graph { belay_ctx ctx[PLACES], child[PLACES][CHILDREN]; uint64_t below[PLACES], seed; atomic_int ready, numbers; };
+struct graph {
+    belay_ctx merged[PLACES], ctx[PLACES], child[PLACES][CHILDREN];
+    uint64_t below[PLACES], seed;
+    atomic_int ready, numbers;
+};
 
-static void cancel_some(void *raw) {
+static void cancel_one(void *raw) { // mostly the same as the others, and near the top
     struct graph *graph = raw;
-    uint64_t random = graph->seed + (uint64_t)atomic_fetch_add(&graph->numbers, 1);
+    uint64_t own = graph->seed + 2 * (uint64_t)atomic_fetch_add(&graph->numbers, 1), all = graph->seed;
+    int which = (int)(check_random(&own) % 3 != 0 ? check_random(&all) % (PLACES / 3) : check_random(&own) % (PLACES / 2));
     for (atomic_fetch_add(&graph->ready, 1); atomic_load(&graph->ready) < CANCELERS;) sched_yield();
-    for (int turn = 0; turn < 6; turn++) {
-        int which = (int)(check_random(&random) % PLACES);
-        CHECK_IS(belay_cancel(graph->ctx[which]), BELAY_OK);
-        for (int i = PLACES; i-- > which;) {
-            if (i != which && !(graph->below[which] >> i & 1)) continue;
-            CHECK(belay_is_done(graph->ctx[i]));
-            for (int j = 0; j < CHILDREN; j++) CHECK(belay_is_done(graph->child[i][j]));
-        }
+    CHECK_IS(belay_cancel(graph->ctx[which]), BELAY_OK);
+    for (int i = PLACES; i-- > which;) {
+        if (i != which && !(graph->below[which] >> i & 1)) continue;
+        CHECK(belay_is_done(graph->ctx[i]));
+        for (int j = 0; j < CHILDREN; j++) CHECK(belay_is_done(graph->child[i][j]));
     }
 }
 
@@ -363,9 +365,8 @@ static void cancels_at_once_in_random_graphs(void) {
                 parents[p] = graph.ctx[parent];
                 above |= UINT64_C(1) << parent;
             }
-            belay_ctx all = count == 0 ? live() : belay_merge(parents, (size_t)count); // perhaps one of them
-            graph.ctx[i] = belay_with_cancel(all);
-            check_close(all);
+            graph.merged[i] = count == 0 ? live() : belay_merge(parents, (size_t)count); // perhaps one of them
+            graph.ctx[i] = check_live(belay_with_cancel(graph.merged[i]));
             for (int up = 0; up < i; up++) // a parent's place, or one above it
                 if ((above & (graph.below[up] | UINT64_C(1) << up)) != 0) graph.below[up] |= UINT64_C(1) << i;
             for (int j = 0; j < CHILDREN; j++) {
@@ -375,9 +376,10 @@ static void cancels_at_once_in_random_graphs(void) {
                 CHECK(belay_on_done(graph.child[i][j], check_count, &ran).bits != 0);
             }
         }
-        check_threads(CANCELERS, cancel_some, &graph);
+        check_threads(CANCELERS, cancel_one, &graph);
         for (int i = 0; i < PLACES; i++) {
-            check_close(graph.ctx[(i * 13) % PLACES]);
+            check_close(graph.ctx[(i * 13) % PLACES]); // which ends those that are live still
+            check_close(graph.merged[(i * 29) % PLACES]);
             for (int j = 0; j < CHILDREN; j++) check_close(graph.child[i][j]);
         }
         CHECK_IS(ran, listening);

@@ -13,7 +13,8 @@ import Synchronization
 /// | entry (the timer) | the lock of the shard it is in |
 /// | sleep | nothing: see `Wait` |
 ///
-/// Locks are taken from ancestors down, at most two at a time.
+/// Locks are taken from ancestors down, parents of merged contexts included, and after the one of `LinkPushes`. A push has
+/// two at a time, and for a moment that of a merged context.
 struct Listen: ~Copyable {
     let lock: Lock
     /// What waiters sleep on: 2 while one may sleep, 1 once they were woken.
