@@ -179,7 +179,9 @@ belay_instant belay_now(void);
  * itself. The child keeps what it needs of its parent alive, so the parent may be closed first (that ends the child).
  * A child of a done context is made, and is done at birth, with its parent's cause. On failure {0}, with
  * belay_last_status(): BELAY_EINVAL or BELAY_ESTALE for the parent, BELAY_ELEAF for a lite parent, BELAY_ENOMEM,
- * BELAY_EFORK. None of them starts a thread, arms a timer, or makes a system call, beyond growing the arena.
+ * BELAY_ESYSTEM, BELAY_EFORK. None of them starts a thread, arms a timer, or makes a system call, beyond growing the arena; but for
+ * belay_merge, which listens to its parents, and for the ninth derivation below each other that nobody listens to, which
+ * attaches the one above it, as section 6 says.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* A child that ends when it is cancelled or closed or when `parent` ends, whichever happens first. */
@@ -227,9 +229,10 @@ belay_ctx belay_merge(const belay_ctx *parents, size_t n);
 
 /* A leaf for hot paths: a context that is only asked, waited for, cancelled and closed, at most `timeout` from now
  * (BELAY_FOREVER: no deadline of its own; no clock is read). It joins no list, takes no lock and keeps no reference on
- * its parent, so nothing is shared with other threads: that saves two locked instructions of the three that
- * belay_with_cancel and its close take, and little time. Deriving from it or registering on it
- * (belay_after_func, belay_on_done, belay_done_fd, belay_wait_any) is BELAY_ELEAF. It has no values. It ends with its
+ * its parent, so nothing is shared with other threads. Under parents that change, as a request's own do, that saves two
+ * locked instructions of the three that belay_with_cancel and its close take, and half of the time; under one that its
+ * thread keeps coming back to, next to nothing. Deriving from it or registering on it (belay_after_func,
+ * belay_on_done, belay_done_fd, belay_wait_any) is BELAY_ELEAF. It has no values. It ends with its
  * parent: a parent that is closed reads as cancelled. With the parent closed its cause cannot be known any more; a lite
  * context that was asked before keeps it. Where its own deadline passed and its parent was cancelled before anyone
  * asked, and the parent had no other children, the parent's end is what it reports. {0} and the last status as for
@@ -305,13 +308,16 @@ void *belay_value(belay_ctx ctx, const belay_key *key);
 /* ---------------------------------------------------------------------------------------------------------------
  * 6. Listen
  *
- * The first of these on a context attaches it: from then on its end is pushed to its listeners.
+ * The first of these on a context attaches it: from then on its end is pushed to its listeners. That arms the timer of
+ * its deadline, and where a deadline above it was moved, of that; and under a foreign parent that is polled it starts
+ * the polling. For these the runtime has a thread, started by whoever needs it first: where the system refuses one,
+ * the answer is BELAY_ESYSTEM, and the next call tries again.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* Blocks until the context is done or `timeout` has passed. Returns BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, at
- * once if the context is done already; BELAY_TIMEOUT if it is still live; BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM at
- * once. A timeout of 0 or less only asks. BELAY_FOREVER on a context that can never end blocks for ever. Uses no
- * thread and no timer but the caller's own sleep. Another thread's close of this context ends the wait; but a value
+ * once if the context is done already; BELAY_TIMEOUT if it is still live; BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM,
+ * BELAY_ESYSTEM at once. A timeout of 0 or less only asks. BELAY_FOREVER on a context that can never end blocks for
+ * ever. The timeout itself needs no thread and no timer: it is the caller's own sleep. Another thread's close of this context ends the wait; but a value
  * context ends only with its scope, and so does a wait for it. EINTR is handled.
  *
  * Under a virtual clock `timeout` is that clock's, and nothing but belay_runtime_poll moves it: the wait ends when
@@ -403,14 +409,15 @@ belay_timer belay_timer_after(belay_ctx ctx, belay_duration delay, void (*fn)(vo
 /* Runs fn(arg) every `period`, first after one period, until it is stopped or the context ends: the first run that
  * begins after the end is the last. A run in the middle of which the end comes may see it too, before that last one: a
  * run that frees `arg` stops its timer. The times are the start plus whole periods: they do not drift. One run at a
- * time: times that pass while fn runs are skipped, not made up for. A period of 0 or less, or BELAY_FOREVER, is
- * BELAY_EINVAL. */
+ * time: times that pass while fn runs are skipped, not made up for. Returns the timer, which needs no close: after the last run
+ * its handle is stale. {0} on failure, as belay_timer_after; BELAY_EINVAL also for a period of 0 or less, or
+ * BELAY_FOREVER. */
 belay_timer belay_timer_every(belay_ctx ctx, belay_duration period, void (*fn)(void *arg), void *arg);
 
-/* Moves a pending timer so that it is next due `delay` from now (a periodic one goes on from there). BELAY_OK if
- * moved: it will not run at the old time. (Moving it to later is the cheap way to put a timeout off, with each message
- * say; the driver may wake up once for the old time.) BELAY_STOP_RUNNING / BELAY_STOP_GONE if it is running or queued
- * to, or has run: nothing is changed. BELAY_EINVAL. */
+/* Moves a pending timer so that it is next due `delay` from now (a periodic one goes on from there); 0 or less means as
+ * soon as possible, BELAY_FOREVER never. BELAY_OK if moved: it will not run at the old time. (Moving it to later is the cheap way to put a timeout off, with each message
+ * say; the driver may wake up once for the old time.) Where it is too late nothing is changed: BELAY_STOP_RUNNING if fn is
+ * running, or about to; BELAY_STOP_GONE if it has run, or was stopped. BELAY_EINVAL. */
 belay_status belay_timer_reset(belay_timer timer, belay_duration delay);
 
 /* Stops a timer, without blocking. BELAY_STOP_PREVENTED: fn will not run (again), and `arg` is yours.
@@ -509,7 +516,7 @@ belay_status belay_group_wait(belay_group group, belay_duration timeout, belay_c
 /* Gives the group up: its handle is stale at once, its context is ended. Never blocks: tasks that run finish, those
  * that are queued still run, and with the last of them the group goes, and the context is closed. (Until then they can
  * see the values of their context.) Wait first, if they use what you are about to free. BELAY_OK; BELAY_ESTALE for a
- * group that is freed already, of two threads for one; BELAY_EINVAL. May be called from inside a task. */
+ * group that is freed already (of two threads that free it at once, one gets this); BELAY_EINVAL. May be called from inside a task. */
 belay_status belay_group_free(belay_group group);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -573,8 +580,8 @@ typedef struct belay_custom_ops {
     void (*stop)(void *self, uint64_t token);
     /* A descriptor that is readable from the end on. Called once, at the start; it stays open until `drop`. */
     int (*done_fd)(void *self);
-    /* BELAY_OK while live; else how it ended, BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, and in *cause why (left as it
-     * is: without a cause of its own). Alone it makes the slow path: it is called whenever someone asks the wrapper or
+    /* BELAY_OK while live; else how it ended, BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, and in *cause why; a source
+     * that has no cause of its own leaves *cause as it is. Alone it makes the slow path: it is called whenever someone asks the wrapper or
      * an unattached context below it, and every 10 ms once somebody listens there. Beside after_func or done_fd it is
      * called at the start and at the end. Keep it cheap and let it not block. */
     belay_status (*err)(void *self, belay_cause *cause);
@@ -583,7 +590,7 @@ typedef struct belay_custom_ops {
     /* The value for a key that no context between the asker and the wrapper has; NULL to go on to `inner`. */
     void *(*value)(void *self, const belay_key *key);
     /* The wrapper and all below it have gone: the source is not used any more. As a value's drop; also if belay_custom
-     * fails. */
+     * fails, unless the table is NULL or too short to be read. */
     void (*drop)(void *self);
 } belay_custom_ops;
 
@@ -895,8 +902,8 @@ belay_status belay_memory_limit(size_t bytes);
  * 15. Measure
  *
  * What Belay does and what it costs, by name. Counting is always on: a derivation, its close and a look-up each add one
- * to a word of the thread's own. These functions take no lock, allocate nothing on the heap, and may be called at any
- * time, however much goes on meanwhile.
+ * to a word of the thread's own. All of these may be called at any time, however much goes on meanwhile;
+ * belay_metric_at, belay_metrics_read and belay_metrics_prometheus take no lock and allocate nothing.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* A counter only goes up, from the start of the process (or belay_runtime_restart) on; a gauge says how it is now. */
@@ -1054,8 +1061,8 @@ belay_status belay_audit_write(int fd);
  * 16. Local contexts
  *
  * A lite context (belay_lite) in its caller's own memory, on the stack as a rule: for an inner loop, or for a function
- * that has a timeout of its own. It is asked, waited for, cancelled and closed. To open, ask and close one takes less
- * than half of what it takes with belay_lite: it needs no memory of Belay's, no locked instruction, and no counter.
+ * that has a timeout of its own. It is asked, waited for, cancelled and closed. It needs no memory of Belay's, no locked
+ * instruction and no counter, and so little more than half of the instructions that belay_lite takes.
  *
  *     belay_local item;
  *     (void)belay_local_open(&item, batch, BELAY_MS(5));   // a failure reads as done
@@ -1109,7 +1116,7 @@ belay_duration belay_local_remaining(const belay_local *local);
 /* As belay_wait: blocks until it is done or `timeout` has passed (BELAY_TIMEOUT; 0 or less only asks). Ended by its
  * parent's end, its deadline, and by belay_local_cancel on another thread; not by belay_local_close, which must not be
  * called meanwhile. Under a parent with a virtual clock both times are that clock's, and BELAY_EDEADLK is the answer
- * inside a poll of it: see belay_wait. BELAY_ENOMEM at once if there is no memory to listen to the parent. */
+ * inside a poll of it: see belay_wait. BELAY_ENOMEM or BELAY_ESYSTEM at once if the parent cannot be listened to. */
 belay_status belay_local_wait(belay_local *local, belay_duration timeout);
 
 /* As belay_cancel: ends it, with BELAY_CANCELED, if it is live; the parent is not affected. When any call of this

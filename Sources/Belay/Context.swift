@@ -19,8 +19,9 @@ import CBelay
 /// ``ContextError/unavailable(_:)``. It never refers to another context.
 ///
 /// ### Thread safety
-/// Every member may be used on any thread, at any time, also after the context has been closed. Nothing blocks but
-/// ``wait(timeout:)``, ``Registration/stopAndWait(timeout:)``, and those two are not available in `async` code.
+/// Every member may be used on any thread, at any time, also after the context has been closed. Of them
+/// ``wait(timeout:)`` alone blocks, which is not available in `async` code; ``data(in:_:)`` waits for whoever has the
+/// item.
 ///
 /// ### Failing is safe
 /// A context that could not be made (its parent was closed; no memory) is a handle that reads as done, with

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
 
-/// Where the runtime runs what it calls by itself: ``Context/onDone(_:)``, timers, and the callbacks and groups of C
-/// code in the same process. By default that is a small elastic pool of its own.
+/// Where the default runtime runs what it calls by itself: ``Context/onDone(_:)``, timers, and the callbacks and groups
+/// of C code in the same process. By default that is a small elastic pool of its own. A ``ContextRuntime`` has an
+/// executor of its own, which its initialiser takes.
 ///
-/// Process-wide. Tasks that are queued when it is changed stay where they are.
+/// Tasks that are queued when it is changed stay where they are.
 public enum ContextExecutor {
     /// Runs callbacks on the global concurrent executor of Swift concurrency.
     ///

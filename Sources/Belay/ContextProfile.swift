@@ -23,11 +23,16 @@ public enum ContextProfile {
 
     /// Remembers one derivation in `rate` from now on, of each thread; 0 for none. Contexts that are open already are
     /// not sampled.
+    ///
+    /// - Throws: ``ContextError/unavailable(_:)`` if there is no memory for the samples, and in the child of a fork.
     public static func sample(oneIn rate: UInt32) throws(ContextError) {
         try check(belay_profile_rate(rate))
     }
 
     /// Writes a profile in pprof's format to a descriptor, which stays open. Blocks as long as writing does.
+    ///
+    /// - Throws: ``ContextError/unavailable(_:)`` for a bad descriptor, where a write fails, where there is no memory, and
+    ///   in the child of a fork.
     public static func write(_ kind: Kind, to descriptor: Int32) throws(ContextError) {
         let kind =
             switch kind {
@@ -38,7 +43,10 @@ public enum ContextProfile {
         try check(belay_profile_write(kind, descriptor))
     }
 
-    /// Writes what could be done better, as text. See docs/audit.md.
+    /// Writes what could be done better, as text, to a descriptor, which stays open. Blocks as long as writing does. See
+    /// docs/audit.md.
+    ///
+    /// - Throws: As ``write(_:to:)``.
     public static func audit(to descriptor: Int32) throws(ContextError) {
         try check(belay_audit_write(descriptor))
     }

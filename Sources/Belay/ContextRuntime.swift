@@ -33,7 +33,8 @@ public final class ContextRuntime: Sendable {
     /// - Parameters:
     ///   - name: Its threads are called name-driver and name-worker, cut at 15 bytes in all.
     ///   - maxContexts: The most contexts at a time; those beyond read as done. `nil` is any number.
-    ///   - tick: Timers fire at multiples of this, so that many fire together: later, never earlier. `nil` is 33 µs.
+    ///   - tick: Timers fire at multiples of this, so that many fire together: later, never earlier. `nil`: as precisely as the
+    ///     system sleeps.
     ///   - executor: Where callbacks run; `nil` is a pool of its own, and in a manual runtime the ``poll(now:)``.
     ///   - isManual: No thread: your event loop calls ``poll(now:)``.
     public init(
@@ -86,7 +87,7 @@ public final class ContextRuntime: Sendable {
 /// Driving a manual runtime. These are for one loop; all else may be used on any thread, and what another thread adds
 /// makes the descriptor readable.
 extension ContextRuntime {
-    /// Readable when a poll has something to do: for your epoll, poll or kqueue set, level-triggered. The runtime
+    /// Readable when a poll has something to do: for your epoll or poll set, level-triggered. The runtime
     /// closes it at its end. `nil` if the runtime is not manual or has ended, or if there is no descriptor to be had.
     public var descriptor: Int32? {
         let descriptor = belay_runtime_fd(handle)

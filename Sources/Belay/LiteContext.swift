@@ -11,8 +11,9 @@ import CBelay
 /// }   // closed
 /// ```
 ///
-/// It joins no list, takes no lock and keeps no reference on its parent, so it shares nothing with other threads. That
-/// saves two locked instructions of three, and little time. The price: nothing can be derived from it or registered on
+/// It joins no list, takes no lock and keeps no reference on its parent, so it shares nothing with other threads. Under
+/// parents that change, as a request's own do, that saves two locked instructions of three and half of the time; under
+/// one that its thread keeps coming back to, next to nothing. The price: nothing can be derived from it or registered on
 /// it, it has no values, and it is not ``Context/current``. Therefore it is a type of its own and not a ``Context``. It
 /// ends with its parent; if that was closed, and nobody had asked before, it knows no cause.
 ///

@@ -173,7 +173,8 @@ BELAYCORE_HIDDEN int belaycore_is_single_threaded(void);
  * broadcasts it, and interrupts nobody. There this waits until what the quick side has stored is visible. */
 BELAYCORE_HIDDEN void belaycore_barrier_without_membarrier(void);
 
-/* Threads. `name` is a constant of at most 15 characters. The last two functions are the core's, called from here. */
+/* Threads. `name`, of at most 15 characters, stays where it is. belaycore_thread_ended and belaycore_forked_child are the
+ * core's, called from here. */
 typedef void (*belaycore_entry)(void *argument);
 BELAYCORE_HIDDEN int belaycore_start_thread(belaycore_entry entry, void *argument, const char *name);
 BELAYCORE_HIDDEN int belaycore_watch_thread_exit(void *record);
@@ -251,7 +252,6 @@ static inline void belaycore_alarm_set(int32_t fd, int64_t instant) {
 BELAYCORE_HIDDEN ssize_t belaycore_write(int32_t fd, const void *bytes, size_t count);
 /* Sleeps until a descriptor that does not block has room, or for less. 0, or errno. */
 BELAYCORE_HIDDEN int32_t belaycore_await_room(int32_t fd);
-static inline int belaycore_errno(void) { return errno; }
 static inline void belaycore_set_errno(int error) { errno = error; }
 
 /* A file without a name, in memory; its size; its first bytes, as many as there are. */

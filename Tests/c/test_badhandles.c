@@ -247,10 +247,21 @@ static void extreme_numbers(void) {
     check_close(live);
 }
 
+// Before anything was derived in this process: a root is no scope, whether it has been set up or not.
+static void a_root_is_no_scope(void) {
+    for (int turn = 0; turn < 2; turn++) {
+        CHECK_IS(belay_reset(belay_background()).bits, 0);
+        CHECK_IS(belay_last_status(), BELAY_EINVAL);
+        CHECK_IS(belay_set_deadline(belay_todo(), BELAY_FOREVER), BELAY_ENOCANCEL);
+        CHECK_IS(belay_cancel(belay_todo()), BELAY_ENOCANCEL);
+        CHECK_IS(belay_close(belay_with_cancel(belay_background())), BELAY_OK);
+    }
+}
+
 int main(void) {
     static const struct check_test tests[] = {
-        TEST(random_bits), TEST(flipped_bits),  TEST(other_kinds),
-        TEST(stale_handles), TEST(null_pointers), TEST(extreme_numbers),
+        TEST(a_root_is_no_scope), TEST(random_bits),   TEST(flipped_bits),    TEST(other_kinds),
+        TEST(stale_handles),      TEST(null_pointers), TEST(extreme_numbers),
     };
     RUN_TESTS(tests, "");
     return 0;

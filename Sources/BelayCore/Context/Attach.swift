@@ -4,7 +4,8 @@ import Synchronization
 
 extension UnsafeMutablePointer where Pointee == Node {
     /// Joins the tree, so that ends are pushed to this scope from now on. The scopes above join first, from the top of the
-    /// unattached run down. BELAY_OK also if the scope turns out to be done; BELAY_ENOMEM. The caller keeps the node.
+    /// unattached run down. BELAY_OK also if the scope turns out to be done; BELAY_ENOMEM; BELAY_ESYSTEM if the driver or the
+    /// poller cannot be started. The caller keeps the node.
     @inline(never) func attach() -> belay_status {
         let marks = State.moved | State.attached
         while true {

@@ -46,7 +46,7 @@ extension belay_cause {
     init(_ status: belay_status) {
         self.init()
         code = Int64(status.rawValue)
-        setMessage(UnsafeRawPointer(status.text.utf8Start).assumingMemoryBound(to: CChar.self))
+        setMessage(status.text.cString)
     }
 
     /// Whether it is what a context without a cause of its own has: the same number may be somebody's own.
@@ -75,6 +75,17 @@ extension belay_cause {
                 while length > 0 && UInt8(bitPattern: text[length]) & 0xC0 == 0x80 { length -= 1 }
             }
             belaycore_copy(start, text, length)
+        }
+    }
+
+    /// A text that is put together, and fits.
+    mutating func setMessage(_ put: (inout Writer) -> Void) {
+        withUnsafeMutableBytes(of: &message) { room in
+            let start = room.baseAddress.unsafelyUnwrapped
+            belaycore_fill(start, 0, room.count)
+            guard var writer = Writer(start.assumingMemoryBound(to: CChar.self), room.count) else { return }
+            put(&writer)
+            _ = writer.finish()
         }
     }
 }

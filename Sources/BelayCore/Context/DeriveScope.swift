@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
-import CBelayPlatform
 import Synchronization
 
 // Scopes: contexts that can be cancelled, with or without a deadline. There are two ways to one. The *straight* way is
@@ -200,10 +199,11 @@ private func deriveUnderOther(_ parent: belay_ctx, _ limit: Limit, deadline: Int
         var state = scope.state
         if state.hasLongestRun && !state.isDone {
             // Keep the unattached run short: it is what asking has to look through.
-            if scope.attach() != BELAY_OK {
+            let attached = scope.attach()
+            if attached != BELAY_OK {
                 cell.giveCell(generation: generation, runtime: runtime)
                 freeRecord(timeoutCause)
-                return above.leave(BELAY_ENOMEM)
+                return above.leave(attached)
             }
             state = scope.state
         }

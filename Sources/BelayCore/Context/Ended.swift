@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 
 /// Scopes that have ended and have listeners to be told. Each is kept by a reference, and its runtime expects something.
 struct Ended {

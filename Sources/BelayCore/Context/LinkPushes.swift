@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 import Synchronization
 
 /// Merged contexts that a push has marked through a link, and whose own descendants are still to be.

@@ -256,13 +256,13 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         let parent = belay_ctx(bits: above.bits)
         let address = pointee.sleep.address
         let reg = Registration.add(parent, Wait.waker, address, flags: Wait.threadFlags)
-        if reg.bits == 0 && above.status() == BELAY_OK { return BELAY_ENOMEM }
+        if reg.bits == 0 && above.status() == BELAY_OK { return belay_last_status() }
         defer { Wait.withdraw(reg) }
         let endsNothing = above.kind == Kind.value || above.kind == Kind.detached
         let closing =
             endsNothing
             ? Registration.add(atCloseOf: above, Wait.waker, address, flags: Wait.threadFlags) : belay_reg()
-        if endsNothing && closing.bits == 0 && above.status() == BELAY_OK { return BELAY_ENOMEM }
+        if endsNothing && closing.bits == 0 && above.status() == BELAY_OK { return belay_last_status() }
         defer { if endsNothing { Wait.withdraw(closing) } }
         while true {
             _ = pointee.sleep.compareExchange(expected: 0, desired: 2, ordering: .sequentiallyConsistent)

@@ -30,7 +30,9 @@ public func belay_reset(_ ctx: belay_ctx) -> belay_ctx {
                 bits: Handle(generation: handle.generation + 1, kind: Kind.scope, index: handle.index).bits)
         }
     } else if handle.find() == nil {
-        status = handle.refusal()
+        // A root that was never derived from is not found, and is of another kind all the same.
+        let absent = handle.absent()
+        if absent != BELAY_OK { status = absent }
     }
     LastStatus.set(status)
     return belay_ctx()

@@ -77,7 +77,8 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// The state word; acquire: what was written before a verdict or a birth is seen after it.
     @inline(__always) var state: State { State(pointee.state.load(ordering: .acquiring)) }
 
-    /// The fields from `deadline` on, two to a word: the nodes of all kinds are born and looked at in whole words.
+    /// The cell as eight words, since nodes of all kinds are born and looked at in whole words; from `parent` on, a word has
+    /// two fields.
     @inline(__always) func word(_ position: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
         UnsafeMutableRawPointer(self).assumingMemoryBound(to: Atomic<UInt64>.self) + position
     }

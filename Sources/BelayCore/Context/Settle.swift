@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 import Synchronization
 
 // Settling a scope brings its verdict up to date with what nobody pushed to it: the unattached scopes above, and

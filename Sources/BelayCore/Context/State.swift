@@ -8,13 +8,13 @@ import CBelay
 /// | 63–32 | generation | — | +1 by the one call of close that wins, or when the last reference goes |
 /// | 31–28 | kind | set at birth | 0 when closed: no handle matches from then on |
 /// | 27 | anchored | birth, of a merged context or a foreign parent: its parent is an anchor | — |
-/// | 26 | linked | the first merge that hangs on it, under the listen lock, before the verdict is looked at | — |
-/// | 25 | asks | birth, of a foreign parent: whoever settles it asks its owner | — |
+/// | 26 | linked | the first merge that hangs on it, under the listen lock, after a look at the verdict: a push takes that lock after its verdict | — |
+/// | 25 | asks | birth, of a foreign parent: whoever settles it asks its source | — |
 /// | 24 | moved | the first move of the deadline, before the deadline changes | — |
 /// | 23 | sampled | birth, if the sampler picked it: `Birth.of(index)` is its own | — |
 /// | 22–20 | shape | set at birth: the kind once more, which outlives the close | — |
 /// | 19–12 | runtime | set at birth | — |
-/// | 11–8 | pulls | birth, unless the root is all that is above: so many scopes above it, at most, askers must look at | 0 at attach, with the same swap |
+/// | 11–8 | pulls | birth: how many unattached scopes above it an asker looks at, at most; 0 right under a root | 0 at attach, with the same swap |
 /// | 7 | watches | `belay_notify_signals`, before it gives the handle out | — |
 /// | 6 | armed | arm, under the shard's lock, only while there is no verdict | — |
 /// | 5 | timed | birth, if a deadline applies to it: askers must compare the clock | — |

@@ -27,6 +27,7 @@ struct Stripe: ~Copyable {
     /// The unit whose first stripe this is: nothing counted, in that generation.
     static func setAll(of first: UInt32, generation: UInt64) {
         at(first).pointee.isSeated.set(0)
+        // Release: partner of the acquire of whoever counts here, which is a compare-and-swap that checks the generation.
         for offset in 0..<perUnit { at(first + offset).pointee.word.store(generation << 32, ordering: .releasing) }
     }
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 import Synchronization
 
 /// The ways up from a scope: its own, and those from the other parents of merged contexts on them.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
-import CBelayPlatform
 import Synchronization
 
 /// Somebody's own source of cancellation as a parent. The wrapper is an anchor, which holds what follows and answers for

@@ -62,10 +62,9 @@ extension UnsafeMutablePointer where Pointee == Group {
             cause = CauseRecord.read(record)
         } else {
             cause.code = code
-            if let text = belay_cause.statusReturned(code) {
-                cause.setMessage(text.cString)
-            } else {
-                cause.setMessage("a task returned ", number: code)
+            cause.setMessage { text in
+                text.put("a task returned #", code)
+                if let end = belay_cause.endReturned(code) { text.put(end) }
             }
         }
         return (cause, failure == Group.error)
@@ -74,35 +73,11 @@ extension UnsafeMutablePointer where Pointee == Group {
 
 extension belay_cause {
     /// What is said of a task that returned how a context of its own ended: BELAY_CANCELED, BELAY_DEADLINE_EXCEEDED.
-    fileprivate static func statusReturned(_ code: Int64) -> StaticString? {
+    fileprivate static func endReturned(_ code: Int64) -> StaticString? {
         switch code {
-        case 1: "a task returned 1 (context canceled)"
-        case 2: "a task returned 2 (deadline exceeded)"
+        case Int64(BELAY_CANCELED.rawValue): " (context canceled)"
+        case Int64(BELAY_DEADLINE_EXCEEDED.rawValue): " (deadline exceeded)"
         default: nil
-        }
-    }
-
-    /// A text that ends with a number. It has to fit.
-    mutating func setMessage(_ text: StaticString, number: Int64) {
-        withUnsafeMutableBytes(of: &message) { room in
-            for i in 0..<room.count { room[i] = 0 }
-            var length = text.utf8CodeUnitCount
-            for i in 0..<length { room[i] = text.utf8Start[i] }
-            if number < 0 {
-                room[length] = UInt8(ascii: "-")
-                length += 1
-            }
-            var digits = 1
-            var rest = number.magnitude
-            while rest >= 10 {
-                rest /= 10
-                digits += 1
-            }
-            rest = number.magnitude
-            for position in (0..<digits).reversed() {
-                room[length + position] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
-                rest /= 10
-            }
         }
     }
 }

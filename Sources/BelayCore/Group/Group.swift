@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
-import CBelayPlatform
 import Synchronization
 
 /// A group of tasks under one context: one cache line in the tasks region. Its tasks are cells of their own (`Work`).

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 
 extension Executor {
     /// Tasks of one runtime that are queued at once: one look at the lock, and one call for the threads that are to come.

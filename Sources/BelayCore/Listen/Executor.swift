@@ -5,7 +5,7 @@ import Synchronization
 
 /// Where a runtime's callbacks run: the host's executor if it gave one, a pool of threads, or the host's loop.
 ///
-/// The pool starts with the first task and keeps up to a thread per processor busy. Callbacks may block, also on each
+/// The pool starts with the first task and keeps up to a thread per processor busy, and two where there is but one. Callbacks may block, also on each
 /// other, so it must not stop there: while tasks are queued and no thread is free, the driver looks every millisecond
 /// whether anything was taken from the queue since, and if not starts one more thread. So whatever number of callbacks
 /// block, the next one runs (up to `mostThreads`).

@@ -19,8 +19,8 @@ import Synchronization
 /// Work is born queued, and nobody stops it. A registration leaves *pending* under the lock of the list it is in, or, once that
 /// was taken, by compare-and-swap. A timer leaves it only under its shard's lock, where it also leaves the wheel. No flag of
 /// a pending task changes: `dismissed` goes into running timers, which never become pending again, and `awaited` into what
-/// runs. So a stop that has the lock needs no swap. The step to free is release: a waiter in `stopWait` acquires it, and sees what the callback
-/// wrote.
+/// runs. So a stop that has the lock needs no swap. The step to free is release: who waits for it (`Waiting.look`) acquires
+/// it, and sees what the callback wrote.
 struct Task: ~Copyable {
     let state: Atomic<UInt64>
     /// While running: the handle of the task whose end it waits for, 0 for none. Finds rings of waiters.
@@ -31,8 +31,9 @@ struct Task: ~Copyable {
     /// Registrations: the node. Timers: the record that holds the period, 0 if it runs once. Work: the group.
     let link: Atomic<UInt32>
     let function: Atomic<UInt64>
+    /// What the function is called with; of a merge's link, see `Links`.
     let argument: Atomic<UInt64>
-    /// Timers: the context's handle.
+    /// Timers: the context's handle; of a merge's link, see `Links`.
     let context: Atomic<UInt64>
 
     static let phaseMask: UInt64 = 7

@@ -40,7 +40,8 @@ public func belay_wait(_ ctx: belay_ctx, _ timeout: belay_duration) -> belay_sta
         return BELAY_TIMEOUT
     }
     let scope = node(index)
-    if scope.attach() != BELAY_OK { return BELAY_ENOMEM }
+    let attached = scope.attach()
+    if attached != BELAY_OK { return attached }
     return Wait.forEnd(of: scope, until: end)
 }
 

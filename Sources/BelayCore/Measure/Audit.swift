@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
 import CBelayPlatform
-import Synchronization
 
 /// Looks for uses of contexts that cost more than they need to, or leak. What to look for, and when it counts, is here
 /// and in AuditChecks.swift; how it is said in AuditText.swift; what to do about it in docs/audit.md.

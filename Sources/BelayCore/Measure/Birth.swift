@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 import CBelayPlatform
 import Synchronization
 
@@ -66,10 +65,7 @@ struct Birth: ~Copyable {
     // MARK: a life
 
     @inline(never) static func take(_ cell: NodePointer, index: UInt32, kind: UInt64, every: UInt32) -> Bool {
-        guard let sample = make(index) else {
-            Sampler.pointer.pointee.missed.wrappingAdd(1, ordering: .relaxed)
-            return false
-        }
+        guard let sample = make(index) else { return false }
         let number = withUnsafeTemporaryAllocation(of: UInt64.self, capacity: Site.mostFrames) { frames in
             let found = frames.withMemoryRebound(to: UnsafeMutableRawPointer?.self) {
                 Int(belaycore_stack($0.baseAddress, Int32(Site.mostFrames)))
@@ -140,9 +136,6 @@ struct Birth: ~Copyable {
         guard place & isTaken != 0 else { return }
         let weight = UInt64(sample.pointee.weight.get())
         let site = site(place)
-        let now = Clock.now
-        site.add(UInt64(max(now - sample.pointee.bornAt.get(), 0)), to: .lifetimes)
-        site.add(1, to: .samples)
         let end = node.knownEnd
         let reason = place & endedByClose != 0 ? .closed : end.reason
         site.reason(reason).pointee.wrappingAdd(weight, ordering: .relaxed)
@@ -151,7 +144,7 @@ struct Birth: ~Copyable {
         }
         // For what is kept by its children the close is what counts, which nobody has timed.
         if place & isClosed == 0 && reason != .closed && end.instant != Clock.never {
-            let delay = now.subtractingReportingOverflow(end.instant)
+            let delay = Clock.now.subtractingReportingOverflow(end.instant)
             if !delay.overflow && delay.partialValue > Audit.late {
                 site.add(weight, to: .late)
                 site.raise(.latest, to: UInt64(delay.partialValue))

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelayPlatform
 import Synchronization
 
 /// What is counted while contexts work. Each thread has a word for each, behind its record, which it alone writes: a
@@ -94,9 +93,6 @@ extension UnsafeMutablePointer where Pointee == Thread {
 enum Lateness {
     static let buckets = 16
     private static let first: Int64 = 62_500
-
-    /// The most nanoseconds that a bucket takes; nil for the last.
-    static func bound(_ bucket: Int) -> Int64? { bucket == buckets - 1 ? nil : first << Int64(bucket) }
 
     @inline(__always) static func bucket(_ late: Int64) -> Int {
         let parts = (late - 1) / first

@@ -30,7 +30,7 @@ struct Mappings: ~Copyable {
         guard let memory = belaycore_map(Mappings.bytes) else { return nil }
         self.memory = memory
         mappings = (memory + Mappings.room).assumingMemoryBound(to: Mapping.self)
-        let path = UnsafeRawPointer(("/proc/self/maps" as StaticString).utf8Start).assumingMemoryBound(to: CChar.self)
+        let path = ("/proc/self/maps" as StaticString).cString
         let length = belaycore_read_file(path, memory, Mappings.room - 1)
         let text = memory.assumingMemoryBound(to: CChar.self)
         var line = 0

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Synchronization
 
 /// A protocol buffers message in the making, in memory of its own, because its length comes before it. What does not
 /// fit is left out with its field; none of ours is near that.

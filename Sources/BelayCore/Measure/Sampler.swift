@@ -22,8 +22,6 @@ struct Sampler: ~Copyable {
     let samples: Atomic<UInt>
     /// When sampling was first switched on.
     let startedAt: Atomic<Int64>
-    /// Births that were to be sampled, for which there was no memory.
-    let missed: Atomic<UInt64>
     /// Polled foreign parents, and pools of small items, that there ever were.
     let polledEver: Atomic<UInt64>
     let smallPoolsEver: Atomic<UInt64>
@@ -89,7 +87,6 @@ struct Sampler: ~Copyable {
         sampler.pointee.lock.reset()
         sampler.pointee.sites.set(0)
         sampler.pointee.samples.set(0)
-        sampler.pointee.missed.set(0)
         sampler.pointee.polledEver.set(0)
         sampler.pointee.smallPoolsEver.set(0)
         let every = sampler.pointee.every.get()
@@ -146,7 +143,7 @@ extension Thread {
 enum Environment {
     /// The decimal number that a variable starts with; 0 if there is none.
     static func number(_ name: StaticString) -> UInt32 {
-        let name = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+        let name = name.cString
         guard var text = belaycore_environment(name) else { return 0 }
         var value: UInt64 = 0
         while text.pointee >= 48 && text.pointee <= 57 && value < UInt64(UInt32.max) {

@@ -36,8 +36,6 @@ struct Site {
         case late, latest
         /// The most values in a chain.
         case depth
-        /// Of those that are gone: how long they were there, summed up without weights, and how many.
-        case lifetimes, samples
         case frames = 32
     }
 

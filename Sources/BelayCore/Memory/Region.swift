@@ -8,9 +8,9 @@ import Synchronization
 ///
 /// | region | cells | first words |
 /// |---|---|---|
-/// | contexts | scopes, values, detached, roots | state, references |
+/// | contexts | scopes, values, detached, roots, lite contexts | state, references |
 /// | tasks | registrations, timers, groups and their tasks | state |
-/// | records | causes, key tries, periods | no handle ever leads here |
+/// | records | causes, key tries, periods of timers, foreign parents, links of merges, watches | no handle ever leads here |
 /// | stripes | units of eight stripes | generation and count |
 /// | listens | listen records | the lock, which outlives them |
 ///
@@ -149,7 +149,8 @@ struct Region: ~Copyable {
                 reserved.set(UInt32(cells))
                 // Index 0 means "none" everywhere, and the first few are kept for the roots.
                 carved.set(UInt32(Root.firstFree))
-                base.store(UInt(bitPattern: address), ordering: .releasing)
+                // Found by way of `limit`, which is raised after it.
+                base.set(UInt(bitPattern: address))
                 if commit(UInt32(Root.firstFree)) {
                     return true
                 }

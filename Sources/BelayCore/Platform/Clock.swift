@@ -24,7 +24,7 @@ enum Clock {
     /// Whether `instant` is certainly to come; false means nothing.
     @inline(__always) static func isFarOff(_ instant: Int64) -> Bool { belaycore_now_coarse() &+ coarseLag < instant }
 
-    /// `duration` from now. Never early; a sum that overflows is never.
+    /// `duration` from now. Never early; a sum that overflows is never, or long past if `duration` is negative.
     @inline(__always) static func after(_ duration: Int64) -> Int64 { after(duration, in: 0) }
 
     // MARK: by runtime

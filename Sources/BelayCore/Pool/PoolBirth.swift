@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
-import CBelayPlatform
 import Synchronization
 
 /// How big an item's block is, and what stands where in it. All in bytes.

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 import Synchronization
 
 /// What magazines trade chains of free items through: a fixed row of words, each 0 or the first item of one chain.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
-import CBelayPlatform
 import Synchronization
 
 /// A thread's own stock of one pool's free items: a chain in use and a spare one. Its owner takes and gives without a

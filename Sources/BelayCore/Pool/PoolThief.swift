@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
-import CBelayPlatform
 import Synchronization
 
 // Whoever needs items that stand in other threads' magazines. The handshake is told in `PoolHandshake.swift`.

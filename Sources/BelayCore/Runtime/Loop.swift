@@ -31,7 +31,7 @@ struct Loop: ~Copyable {
         lock.unlock()
     }
 
-    /// Whether the calling thread is inside `poll`.
+    /// Whether the calling thread is inside `poll`, or the runtime's free.
     var isMine: Bool {
         borrowing get {
             let mine = Thread.known.map { UInt(bitPattern: $0) } ?? 0

@@ -222,7 +222,7 @@ private enum Manage {
         let scope = belay_ctx(bits: runtime.pointee.scope.get())
         var reason = belay_cause(BELAY_CANCELED)
         reason.setMessage(
-            UnsafeRawPointer(("the runtime was freed" as StaticString).utf8Start).assumingMemoryBound(to: CChar.self))
+            ("the runtime was freed" as StaticString).cString)
         // What this call takes out of lists and wheels another free does not find there any more, so that waits for us.
         Executor.expect(number)
         withUnsafePointer(to: reason.message) { text in

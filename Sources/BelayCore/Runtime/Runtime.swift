@@ -114,7 +114,7 @@ struct ThreadName: ~Copyable {
 
     /// The name, or that of the default runtime's threads.
     borrowing func text(or standard: StaticString) -> UnsafePointer<CChar> {
-        if low.get() == 0 { return UnsafeRawPointer(standard.utf8Start).assumingMemoryBound(to: CChar.self) }
+        if low.get() == 0 { return standard.cString }
         return UnsafeRawPointer(low.address).assumingMemoryBound(to: CChar.self)
     }
 }

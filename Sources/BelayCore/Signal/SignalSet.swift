@@ -38,11 +38,12 @@ extension belay_cause {
     init(signal number: Int) {
         self.init()
         code = Int64(number)
-        setMessage("signal ", number: Int64(number))
-        if let name = SignalName.of(number) {
-            append(" (SIG")
-            append(name)
-            append(")")
+        setMessage { text in
+            text.put("signal #", Int64(number))
+            guard let name = SignalName.of(number) else { return }
+            text.put(" (SIG")
+            text.put(name)
+            text.put(")")
         }
         isSignal = true
     }
@@ -52,14 +53,6 @@ extension belay_cause {
     var isSignal: Bool {
         get { message.55 != 0 }
         set { message.55 = newValue ? 1 : 0 }
-    }
-
-    private mutating func append(_ text: StaticString) {
-        withUnsafeMutableBytes(of: &message) { room in
-            var length = 0
-            while room[length] != 0 { length += 1 }
-            for i in 0..<text.utf8CodeUnitCount { room[length + i] = text.utf8Start[i] }
-        }
     }
 }
 

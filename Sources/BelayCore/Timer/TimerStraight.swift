@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
-import CBelayPlatform
 import Synchronization
 
 // The straight ways to start, stop and move a timer that runs once, of the default runtime. Whatever is not as usual is left to

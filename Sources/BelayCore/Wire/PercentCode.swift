@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 
 /// The percent-code of baggage values: UTF-8, of which some bytes are written as `%` and two hex digits.
 enum PercentCode {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 
 // Headers are bytes of ASCII with a length; what is written ends with a NUL. Whoever calls owns the memory, and may give
 // any bytes: nothing is read past `length`, nothing is written past `size`.

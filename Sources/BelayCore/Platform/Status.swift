@@ -51,10 +51,10 @@ extension belay_status {
 
 @_cdecl("belay_status_string") @implementation
 public func belay_status_string(_ status: belay_status) -> UnsafePointer<CChar>? {
-    UnsafeRawPointer(status.text.utf8Start).assumingMemoryBound(to: CChar.self)
+    status.text.cString
 }
 
 @_cdecl("belay_version") @implementation
 public func belay_version() -> UnsafePointer<CChar>? {
-    UnsafeRawPointer(("0.1.0" as StaticString).utf8Start).assumingMemoryBound(to: CChar.self)
+    ("0.1.0" as StaticString).cString
 }
