@@ -32,7 +32,7 @@ set(_belay_swift_flags
   -module-name BelayCore -I "${PROJECT_SOURCE_DIR}/include"
   -module-cache-path "${CMAKE_CURRENT_BINARY_DIR}/swift-modules"
   $<$<NOT:$<BOOL:${BELAY_COUNTERS}>>:-DBELAY_NO_COUNTERS>
-  $<$<BOOL:${BELAY_SANITIZE}>:-sanitize=${BELAY_SANITIZE}>)
+  $<$<BOOL:${BELAY_SANITIZE}>:-sanitize=$<IF:$<STREQUAL:${BELAY_SANITIZE},address>,address,thread>>)
 set(_belay_swift_object "${CMAKE_CURRENT_BINARY_DIR}/belay-swift.o")
 add_custom_command(OUTPUT "${_belay_swift_object}"
   COMMAND "${BELAY_SWIFTC}" ${_belay_swift_flags} -c ${_belay_swift} -o "${_belay_swift_object}"

@@ -98,8 +98,13 @@ if(BELAY_BUILD_TESTS)
     target_link_libraries(test_dlopen PRIVATE ${CMAKE_DL_LIBS})
   endif()
 
+  if(BELAY_SANITIZE STREQUAL "ordering")
+    belay_program("${PROJECT_SOURCE_DIR}/Tests/ordering/test_ordering.c")
+    belay_test(test_ordering test)
+  endif()
+
   # A program with the normal Swift runtime, which is this machine's, that links libbelay.a.
-  if(CMAKE_CROSSCOMPILING)
+  if(CMAKE_CROSSCOMPILING OR BELAY_SANITIZE STREQUAL "ordering")
     return()
   endif()
   set(_belay_source "${PROJECT_SOURCE_DIR}/Tests/c/test_normal_swift.swift")

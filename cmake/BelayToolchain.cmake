@@ -35,8 +35,8 @@ cmake_path(GET _belay_swift_resources PARENT_PATH _belay_swift_lib)
 cmake_path(GET _belay_swift_lib PARENT_PATH _belay_swift_root)
 
 if(BELAY_SANITIZE)
-  if(NOT BELAY_SANITIZE MATCHES "^(address|thread)$")
-    message(FATAL_ERROR "BELAY_SANITIZE is '${BELAY_SANITIZE}'; say address or thread, or leave it empty.")
+  if(NOT BELAY_SANITIZE MATCHES "^(address|thread|ordering)$")
+    message(FATAL_ERROR "BELAY_SANITIZE is '${BELAY_SANITIZE}'; say address, thread or ordering, or leave it empty.")
   endif()
   find_program(BELAY_SANITIZE_CLANG clang HINTS "${_belay_swift_root}/bin" NO_DEFAULT_PATH
     DOC "The clang of the Swift toolchain")

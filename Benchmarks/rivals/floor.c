@@ -57,6 +57,29 @@ LOOP(run_flag, {
     free((void *)flag);
 })
 
+/* The least that making, asking and closing a context in a cell that others may look at can be: the line is written, its
+ * state is read, and one locked instruction decides who closes it, which waits until those stores are out. */
+LOOP(run_cell, {
+    static _Alignas(64) _Atomic uint64_t cells[64][8];
+    _Atomic uint64_t *cell = cells[i % 64];
+    for (int k = 7; k >= 0; k--) atomic_store_explicit(&cell[k], i, memory_order_relaxed);
+    BENCH_USE(atomic_load_explicit(&cell[0], memory_order_acquire));
+    uint64_t expected = i;
+    atomic_compare_exchange_strong(&cell[1], &expected, i + 1);
+})
+
+/* The least that adding a timer and stopping it can be, where any thread may stop it: a read of the clock, and a lock that
+ * nobody else wants, taken and left twice. */
+LOOP(run_clock_and_locks, {
+    clock_gettime(CLOCK_MONOTONIC, &seconds);
+    for (int k = 0; k < 2; k++) {
+        uint64_t free = 0;
+        atomic_compare_exchange_strong_explicit(&word, &free, 1, memory_order_acquire, memory_order_relaxed);
+        atomic_store_explicit(&word, 0, memory_order_release);
+    }
+})
+static void open_word(bench *b) { (void)b, atomic_store(&word, 0); }
+
 /* --- Timers that are never due: a list -------------------------------------------------------------------------- */
 
 typedef struct entry { struct entry *next, *previous; int64_t expiry; char rest[40]; } entry;
@@ -97,6 +120,10 @@ BENCH_CASES(
     {"floor.clock.coarse", run_coarse, 0, BENCH_ONE, NULL, NULL},
     {"floor.malloc", run_malloc, 128, BENCH_ONE, NULL, NULL},
     {"derive.cancel", run_flag, 0, BENCH_ONE, NULL, NULL},
+    {"derive.lite.asked", run_cell, 0, BENCH_ONE, NULL, NULL},
+    {"timer.churn.1000", run_clock_and_locks, 0, BENCH_ONE, open_word, NULL},
+    {"timer.churn.100000", run_clock_and_locks, 0, BENCH_ONE, open_word, NULL},
+    {"timer.churn.1000000", run_clock_and_locks, 0, BENCH_ONE, open_word, NULL},
     {"ask.is_done.live", run_load, 0, BENCH_ONE, NULL, NULL},
     {"ask.is_done.done", run_load, 0, BENCH_ONE, NULL, NULL},
     {"pool.64", run_malloc, 64, BENCH_ONE, NULL, NULL},

@@ -74,7 +74,8 @@ public struct ContextMetrics: Sendable {
 
     /// What ends contexts.
     public enum End: String, Sendable, CaseIterable {
-        case canceled, deadline, parent, closed
+        case cancelled = "canceled"
+        case deadline, parent, closed
     }
 
     /// Contexts made in that way, ever.

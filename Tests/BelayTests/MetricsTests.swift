@@ -16,7 +16,7 @@ extension BelayTests {
                 #expect(after.created(.timeout) - before.created(.timeout) >= 10)
                 #expect(after.created(.cancel) - before.created(.cancel) >= 10)
                 #expect(after.ended(.closed) - before.ended(.closed) >= 10)
-                #expect(after.ended(.canceled) - before.ended(.canceled) >= 10)
+                #expect(after.ended(.cancelled) - before.ended(.cancelled) >= 10)
                 #expect(after.attached >= before.attached)
             }
         }
