@@ -46,7 +46,12 @@ public func belay_with_value(
         LastStatus.set(BELAY_EINVAL)
     }
     // The value is ours in every case, so that code that checks nothing leaks nothing.
-    if born.bits == 0 { drop?(value) }
+    if born.bits == 0 {
+        let status = belay_last_status()
+        drop?(value)
+        // What failed in there is not what failed here.
+        LastStatus.set(status)
+    }
     return born
 }
 

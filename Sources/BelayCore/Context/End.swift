@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
+import CBelayPlatform
 import Synchronization
 
 extension UnsafeMutablePointer where Pointee == Node {
@@ -170,7 +171,7 @@ public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
         if count == 1 && !state.has(State.asks) && !found.node.mayBeDone(state)
             && found.node.pointee.state.change(state.word, state.word | Verdict.canceled.bits)
         {
-            Counter.add(.endedCanceled)
+            if found.node.wasSeenEnded(handle) { Counter.add(.endedCanceled) }
             return BELAY_OK
         }
     }
@@ -189,6 +190,29 @@ public func belay_cancel_cause(_ ctx: belay_ctx, _ code: Int64, _ message: Unsaf
     let record = CauseRecord.make(code: code, message: message)
     let status = isLite ? handle.cancelLite(cause: record) : handle.cancelPinned(cause: record)
     return status == BELAY_OK && record == 0 ? BELAY_ENOMEM : status
+}
+
+extension UnsafeMutablePointer where Pointee == Node {
+    /// Whether a close, which may be under way, sees the verdict that was just swapped in without a reference; else it counts
+    /// the end as its own.
+    @inline(__always) fileprivate func wasSeenEnded(_ handle: Handle) -> Bool {
+        // Sequentially consistent, after the swap; a close changes this word first and looks at the state then. So one of us
+        // sees what the other did.
+        if pointee.references.load(ordering: .sequentiallyConsistent) >> Handle.generationShift == handle.generation {
+            return true
+        }
+        return closeSawEnd(handle)
+    }
+
+    /// The word that the close leaves says what it saw: in a few instructions, unless its thread does not run.
+    @inline(never) private func closeSawEnd(_ handle: Handle) -> Bool {
+        for _ in 0..<1000 {
+            let state = state
+            if state.generation != handle.generation { return state.isDone || state.shape != Kind.scope }
+            belaycore_pause()
+        }
+        return true
+    }
 }
 
 extension Handle {

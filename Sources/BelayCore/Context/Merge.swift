@@ -33,6 +33,7 @@ enum Merge {
         // Others whose end would not come through the first anyway, each once. Kept by a reference.
         var count = 0
         var sole = 0
+        var soleHasValues = false
         for i in 1..<max(n, 1) {
             let handle = Handle(parents[i])
             guard let pinned = handle.pin() else {
@@ -43,13 +44,16 @@ enum Merge {
             if scope != 0 && scope != above.scope && !contains(scopes, count, scope) {
                 node(scope).retain()
                 scopes[count] = scope
-                if count == 0 { sole = i }
+                if count == 0 {
+                    sole = i
+                    soleHasValues = pinned.pointee.values.get() != 0
+                }
                 count += 1
             }
             pinned.unpin()
         }
-        // One that is left alone is the answer itself, unless the first one's values would be lost.
-        let isSole = count == 0 || (count == 1 && above.scope == 0 && above.values == 0)
+        // One that is left alone is the answer itself, unless values would be lost, or found that the first one has not.
+        let isSole = count == 0 || (count == 1 && above.scope == 0 && above.values == 0 && !soleHasValues)
         if isSole {
             giveBack(scopes, count)
             node(above.parent).unpin()

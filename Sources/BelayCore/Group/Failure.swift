@@ -56,8 +56,10 @@ extension UnsafeMutablePointer where Pointee == Group {
         if failure == Group.none { return nil }
         var cause = belay_cause()
         if failure == Group.echo {
-            // The context has ended, and knows why.
-            _ = belay_cause_of(context, &cause)
+            // The context has ended, and knows why, also if it was closed since.
+            let end = scope.settle()
+            cause = end.isDone ? scope.cause(end) : belay_cause(BELAY_CANCELED)
+            cause.isSignal = false
         } else if record != 0 {
             cause = CauseRecord.read(record)
         } else {

@@ -27,7 +27,7 @@ import Synchronization
 /// Under the lock nothing is called that could run user code, sleep, or take another lock.
 struct Group: ~Copyable {
     let state: Atomic<UInt64>
-    /// The handle of the group's context.
+    /// The handle of the group's context, whose node the group keeps: the owner may close it, and the group goes on.
     let context: Atomic<UInt64>
     let lock: Lock
     /// How many tasks may be admitted at a time. "Unlimited" is -1, which read as unsigned is more than there can be.
@@ -87,7 +87,7 @@ struct Group: ~Copyable {
         return handle.generation < state >> Handle.generationShift ? BELAY_ESTALE : BELAY_EINVAL
     }
 
-    /// A new group with the context, which becomes its own; {0} when there is no memory.
+    /// A new group with the context, which becomes its own, and a reference on it; {0} when there is no memory.
     static func make(context: belay_ctx, limit: Int32) -> belay_group {
         guard let thread = Thread.current else { return belay_group() }
         let index = thread.pointee.tasks.take(Region.tasks.pointee)
@@ -121,6 +121,10 @@ typealias GroupPointer = UnsafeMutablePointer<Group>
 extension UnsafeMutablePointer where Pointee == Group {
     @inline(__always) var index: UInt32 { Region.tasks.pointee.index(of: self) }
     @inline(__always) var context: belay_ctx { belay_ctx(bits: pointee.context.get()) }
+    /// The context's node, which is there also when the context has been closed.
+    @inline(__always) var scope: NodePointer { node(Handle(context).index) }
+    /// The number of the context's runtime; no other runtime has it before the node has gone.
+    @inline(__always) var runtime: UInt32 { scope.state.runtime }
 
     /// Whether the owner has given the group up. A free that comes after the answer "no" wakes whoever sleeps by then.
     var isFreed: Bool { pointee.state.load(ordering: .acquiring) >> Handle.kindShift & 15 != Kind.group }
@@ -139,6 +143,8 @@ extension UnsafeMutablePointer where Pointee == Group {
         // Whoever dropped its reference under the lock may have yet to unlock it.
         pointee.lock.lock()
         pointee.lock.unlock()
+        // First ours, so that the close finds nobody else's in the way.
+        scope.unpin()
         _ = belay_close(context)
         freeRecord(pointee.cause.get())
         let generation = pointee.state.get() >> Handle.generationShift
@@ -173,9 +179,11 @@ public func belay_group_new(
         return belay_group()
     }
     let context = belay_with_cancel(parent)
-    if context.bits == 0 { return belay_group() }
+    // Nobody else has its handle, so it is found.
+    guard let scope = Handle(context).pin() else { return belay_group() }
     let group = Group.make(context: context, limit: limit)
     if group.bits == 0 {
+        scope.unpin()
         _ = belay_close(context)
         LastStatus.set(BELAY_ENOMEM)
         return group

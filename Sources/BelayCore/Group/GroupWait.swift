@@ -24,7 +24,7 @@ extension UnsafeMutablePointer where Pointee == Group {
         if isIdle { return BELAY_OK }
         if timeout <= 0 { return BELAY_TIMEOUT }
         // The thread that runs the tasks would wait for itself.
-        if Runtime.at(Handle(context).runtime).pointee.loop.isMine { return BELAY_EDEADLK }
+        if Runtime.at(runtime).pointee.loop.isMine { return BELAY_EDEADLK }
         if !Waiting.begin(handle) { return BELAY_EDEADLK }
         let status = sleepUntilIdle(until: Clock.after(timeout))
         Waiting.end()

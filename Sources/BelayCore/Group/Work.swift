@@ -42,9 +42,8 @@ enum Work {
         }
         let task = Task.at(index)
         task.pointee.link.set(group.index)
-        let runtime = Handle(group.context).runtime
         task.pointee.state.store(
-            Task.word(generation, Kind.work, Task.mark(runtime) | Task.queued), ordering: .releasing)
+            Task.word(generation, Kind.work, Task.mark(group.runtime) | Task.queued), ordering: .releasing)
         Executor.submit(task)
         return BELAY_OK
     }
@@ -53,11 +52,11 @@ enum Work {
     static func run(_ task: UnsafeMutablePointer<Task>) {
         task.pointee.change(Task.queued, to: Task.running)
         let group = Group.at(task.pointee.link.get())
-        let result = Running.inside(task) {
+        Running.inside(task) {
             let function = UnsafeRawPointer(bitPattern: UInt(task.pointee.function.get())).unsafelyUnwrapped
-            return unsafeBitCast(function, to: Function.self)(group.context, task.argument)
+            // Still inside: an error ends the context, and what is called back for that may ask the group something.
+            group.accept(unsafeBitCast(function, to: Function.self)(group.context, task.argument))
         }
-        group.accept(result)
         task.free()
         group.leave()
     }
@@ -87,7 +86,7 @@ extension UnsafeMutablePointer where Pointee == Group {
             if isCallersOwn { return .inPlace }
             if isFreed { return .refused(BELAY_ESTALE) }
             // The thread that would run the others' tasks.
-            if Runtime.at(Handle(context).runtime).pointee.loop.isMine { return .refused(BELAY_EDEADLK) }
+            if Runtime.at(runtime).pointee.loop.isMine { return .refused(BELAY_EDEADLK) }
             sleepUntilRoom()
         }
         if isFreed { return .refused(BELAY_ESTALE) }

@@ -17,12 +17,14 @@ struct Tree {
     private let entries: TreeEntryPointer
     private let count: UInt32
     private let top: UInt32
+    /// What the top answers when it is asked; what is below it may have ended with it.
+    private let topStatus: belay_status
     /// Behind the entries: what is on its way to the descriptor.
     private let buffer: UnsafeMutableBufferPointer<UInt8>
     private static let bufferBytes = 8192
 
     /// The tree below a context that the caller keeps. Nil when there is no memory.
-    init?(below top: NodePointer) {
+    init?(below top: NodePointer, _ status: belay_status) {
         // Acquire: an index below the limit has its memory.
         count = Region.contexts.pointee.limit.load(ordering: .acquiring)
         let bytes = Int(count) * MemoryLayout<TreeEntry>.stride
@@ -31,6 +33,7 @@ struct Tree {
         buffer = UnsafeMutableBufferPointer(
             start: (memory + bytes).assumingMemoryBound(to: UInt8.self), count: Tree.bufferBytes)
         self.top = top.index
+        topStatus = status
         noteAll()
         linkAll()
     }
@@ -156,7 +159,9 @@ struct Tree {
         let state = mine.pointee.state
         var status = state.verdict.status
         let endsWithParent = mine.pointee.kind != .detached && mine.pointee.kind != .runtime
-        if status == BELAY_OK && index != top && endsWithParent {
+        if status == BELAY_OK && index == top {
+            status = topStatus
+        } else if status == BELAY_OK && endsWithParent {
             status = belay_status(rawValue: UInt32(entry(mine.pointee.parent).pointee.status))
         }
         let deadline = mine.pointee.deadline
@@ -175,7 +180,7 @@ public func belay_tree_write(_ ctx: belay_ctx, _ format: belay_tree_format, _ fd
     let handle = Handle(ctx)
     guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return handle.diagnose() }
     defer { pinned.unpin() }
-    guard let tree = Tree(below: pinned) else { return BELAY_ENOMEM }
+    guard let tree = Tree(below: pinned, handle.status()) else { return BELAY_ENOMEM }
     defer { tree.free() }
     return tree.write(format, to: fd)
 }

@@ -7,6 +7,8 @@ import Synchronization
 /// is another where the clock is virtual.
 enum Clock {
     static let never = Int64.max
+    /// As far as a clock goes that is moved by hand: so that there is something before never.
+    static let latest = never - 1
 
     @inline(__always) static var now: Int64 { belaycore_now() }
 

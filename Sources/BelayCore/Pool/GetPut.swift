@@ -105,10 +105,11 @@ extension Handle {
         guard magazine.pointee.pass.get() == bits, PoolItem.tag(item).pointee.get() == bits else {
             return putItemSlowly(item)
         }
-        // The item is in use, so it keeps the pool's record as it is.
+        // Given back from here on: a hook that gives it back once more is told so. It is counted as existing, so the pool's
+        // record stays as it is.
+        PoolItem.tag(item).pointee.set(PoolItem.free)
         Pool.at(poolIndex).resetItem(item)
         if magazine.enter(self) { return stow(item, magazine) }
-        PoolItem.tag(item).pointee.set(PoolItem.free)
         return keepItem(item)
     }
 
@@ -141,8 +142,9 @@ extension Handle {
         let tag = PoolItem.tag(item).pointee.get()
         if tag == RequestData.key(self) { return BELAY_EBUSY }
         if tag != bits { return status == BELAY_OK ? BELAY_EINVAL : status }
-        pool.resetItem(item)
+        // As in `putAfterReset`.
         PoolItem.tag(item).pointee.set(PoolItem.free)
+        pool.resetItem(item)
         return keepItem(item)
     }
 

@@ -41,7 +41,10 @@ public func belay_with_data(
         above, kind: Kind.value, key: RequestData.key(handle), value: UInt64(UInt(bitPattern: item)), drop: 0,
         as: .createdData)
     if born.bits == 0 {
+        let status = belay_last_status()
         _ = handle.putItem(item)
+        // What failed in a hook is not what failed here.
+        LastStatus.set(status)
     } else {
         RequestData.hang(item, key: RequestData.key(handle))
         data?.pointee = item

@@ -22,6 +22,7 @@ enum Crew {
 
     private static func serve(_ number: UInt32, asDriver: Bool) {
         belaycore_sleep_precisely()
+        Thread.current?.pointee.serves = number
         var drives = asDriver
         var isNamedDriver = asDriver
         while true {

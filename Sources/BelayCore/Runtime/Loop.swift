@@ -119,11 +119,14 @@ struct Loop: ~Copyable {
         guard runtime.pointee.isOpen(handle) else { return BELAY_ESTALE }
         runtime.pointee.driver.sleepsUntil.store(.min, ordering: .sequentiallyConsistent)
         runtime.pointee.loop.hush()
-        let limit = runtime.pointee.isVirtual ? now : min(now, Clock.now)
+        let limit = runtime.pointee.isVirtual ? min(now, Clock.latest) : min(now, Clock.now)
+        // Where timers fire at multiples of a tick, as far as the last of those.
+        let tick = runtime.pointee.tick.get()
+        let last = tick > 0 && limit > 0 ? limit - limit % tick : limit
         repeat {
             runtime.pointee.executor.runQueue()
             runtime.pointee.poller.look()
-        } while fireNext(number, by: limit)
+        } while fireNext(number, by: last)
         if runtime.pointee.isVirtual {
             runtime.pointee.loop.move(runtime, to: limit)
             runtime.pointee.executor.runQueue()
@@ -138,7 +141,7 @@ struct Loop: ~Copyable {
         let runtime = Runtime.at(number)
         let due = Shard.earliest(number)
         if due > limit || due == Clock.never { return false }
-        if runtime.pointee.isVirtual { runtime.pointee.loop.move(runtime, to: due) }
+        if runtime.pointee.isVirtual { runtime.pointee.loop.move(runtime, to: Driver.rounded(due, number)) }
         let now = runtime.pointee.isVirtual ? runtime.pointee.virtualNow.get() : limit
         for shard in Shard.numbers(of: number) { Shard.fire(shard, now: now) }
         return true

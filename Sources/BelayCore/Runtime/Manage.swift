@@ -21,7 +21,8 @@ public func belay_runtime_new(_ options: UnsafePointer<belay_runtime_options>?) 
     let runtime = Runtime.at(number)
     runtime.pointee.setUp(wanted)
     guard Manage.plant(number) else { return Manage.fail(BELAY_ENOMEM) }
-    let most = UInt32(truncatingIfNeeded: min(wanted.max_contexts, Int(UInt32.max) - 2))
+    // A size_t, which Swift takes for an Int.
+    let most = UInt32(min(UInt(bitPattern: wanted.max_contexts), UInt(UInt32.max) - 2))
     runtime.pointee.most.set(most == 0 ? .max : most + 2)
     let generation = max(runtime.pointee.state.get() >> Handle.generationShift, 1)
     let handle = Handle(generation: generation, kind: Kind.runtime, index: number)
@@ -45,7 +46,8 @@ public func belay_runtime_background(_ runtime: belay_runtime) -> belay_ctx {
 @_cdecl("belay_runtime_now") @implementation
 public func belay_runtime_now(_ runtime: belay_runtime) -> belay_instant {
     let handle = Handle(bits: runtime.bits)
-    return Clock.now(in: handle.runtimeStatus(phase: Runtime.open) == BELAY_OK ? handle.index : 0)
+    // In any phase: what the free of a runtime calls back goes by its clock still.
+    return Clock.now(in: handle.runtimeStatus(phase: nil) == BELAY_OK ? handle.index : 0)
 }
 
 @_cdecl("belay_runtime_of") @implementation
@@ -91,6 +93,8 @@ public func belay_runtime_free(_ runtime: belay_runtime, _ timeout: belay_durati
     while let task = running.next() {
         if task.pointee.runtime == handle.index { return BELAY_EDEADLK }
     }
+    // Or between two of them: what a callback leads to may run when it is over, such as a drop function.
+    if Thread.known?.pointee.serves == handle.index { return BELAY_EDEADLK }
     if Runtime.at(handle.index).pointee.loop.isMine { return BELAY_EDEADLK }
     return Manage.free(handle, until: Clock.after(timeout))
 }
@@ -143,7 +147,7 @@ extension Runtime {
     /// Under the runtimes' lock, before anyone knows of it.
     fileprivate borrowing func setUp(_ wanted: belay_runtime_options) {
         mode.set((wanted.isManual ? Runtime.manual : 0) | (wanted.virtual_clock ? Runtime.virtual : 0))
-        virtualNow.set(wanted.start == 0 ? 1_000_000_000 : wanted.start)
+        virtualNow.set(wanted.start == 0 ? 1_000_000_000 : min(wanted.start, Clock.latest))
         tick.set(wanted.tick)
         most.set(.max)
         driverName.set(wanted.name, wanted.name == nil ? "belay-driver" : "-driver")
