@@ -15,42 +15,40 @@ import Synchronization
 ///
 /// A runtime that is driven by a loop has no threads: its queue is run by `Loop.poll`.
 struct Executor: ~Copyable {
-    private let lock: Lock
+    let lock: Lock
     /// Under the lock: the queue, the threads that sleep, how many of them were called, all threads but the one that drives,
     /// and how many tasks were ever taken from the queue and put into it.
-    private let head: Atomic<UInt32>
+    let head: Atomic<UInt32>
     private let tail: Atomic<UInt32>
-    private let idle: Atomic<UInt32>
-    private let called: Atomic<UInt32>
+    let idle: Atomic<UInt32>
+    let called: Atomic<UInt32>
     let threads: Atomic<UInt32>
     let taken: Atomic<UInt64>
     let appended: Atomic<UInt64>
-    private let takenAtWatch: Atomic<UInt64>
+    let takenAtWatch: Atomic<UInt64>
     /// Sleeping threads wait for this to change.
-    private let signal: Atomic<UInt32>
+    let signal: Atomic<UInt32>
     /// When the driver is to look after the queue. 0 before the first use means nothing is to be watched.
-    private let watchAt: Atomic<Int64>
+    let watchAt: Atomic<Int64>
     /// Under the lock: the fewest threads that had nothing to do after others were called, since when that is counted, and
     /// how many of these may still end.
     private let spare: Atomic<UInt32>
-    private let surplus: Atomic<UInt32>
+    let surplus: Atomic<UInt32>
     private let spareSince: Atomic<Int64>
     /// Threads that the pool keeps busy without being asked for more; 0 until it is known.
     private let width: Atomic<UInt32>
     /// Tasks that were submitted and are not over, and calls that may submit some (`expect`). Counted where the runtime can be
     /// freed.
-    private let outstanding: Atomic<UInt32>
+    let outstanding: Atomic<UInt32>
     /// Under the lock: nobody drives the runtime, and a thread that was called is about to. See `Crew`.
     private let isVacant: Atomic<UInt32>
     /// Under the lock: the runtime has been freed. What comes now belongs to the default one.
-    private let closed: Atomic<UInt32>
+    let closed: Atomic<UInt32>
     /// Under the lock: the host's executor, its submit function and what it wants with it.
     private let hostSubmit: Atomic<UInt>
     private let hostSelf: Atomic<UInt>
 
-    private static let mostThreads: UInt32 = 1024
     private static let idleTime: Int64 = 5_000_000_000
-    private static let watchInterval: Int64 = 1_000_000
 
     typealias Submit =
         @convention(c) (
@@ -161,7 +159,7 @@ struct Executor: ~Copyable {
 
     /// The thread is counted already. If it cannot be started and there is no other, the work is done here: late and on the
     /// wrong thread is better than never.
-    private borrowing func startThread(_ number: UInt32) {
+    borrowing func startThread(_ number: UInt32) {
         if Crew.start(number, asDriver: false) == 0 { return }
         lock.lock()
         threads.set(threads.get() - 1)
@@ -277,55 +275,29 @@ struct Executor: ~Copyable {
         if isAwaited { belaycore_futex_wake(threads.address, .max) }
     }
 
-    // MARK: the watch
+    // MARK: loops
 
-    /// Under the lock.
-    @inline(never) private borrowing func beginWatch() {
-        takenAtWatch.set(taken.get())
-        watchAt.store(Clock.after(Executor.watchInterval), ordering: .sequentiallyConsistent)
-    }
-
-    /// When the driver should call `watch`; never, mostly.
-    static func nextWatch(_ number: UInt32) -> Int64 {
-        let at = Runtime.at(number).pointee.executor.watchAt.load(ordering: .sequentiallyConsistent)
-        return at == 0 ? Clock.never : at
-    }
-
-    /// Should the driver not start, the pool stays as it is until the next task comes.
-    @inline(never) private static func hastenWatch(_ number: UInt32) {
-        // One that is there goes on to the end, also while its runtime is being freed.
-        if Runtime.at(number).pointee.driver.isStarted || Driver.start(number) == BELAY_OK {
-            Driver.hasten(nextWatch(number), number)
-        } else {
-            Runtime.at(number).pointee.executor.watchAt.store(0, ordering: .sequentiallyConsistent)
+    /// Whether there is something for `runQueue` to do.
+    var hasQueue: Bool {
+        borrowing get {
+            lock.lock()
+            defer { lock.unlock() }
+            return head.get() != 0
         }
     }
 
-    /// By the driver: adds a thread if the queue has not moved since the last look, and there is none that was called and is
-    /// only slow to come.
-    static func watch(_ number: UInt32, now: Int64) {
-        if nextWatch(number) > now { return }
-        Runtime.at(number).pointee.executor.look(number)
-    }
-
-    @inline(never) private borrowing func look(_ number: UInt32) {
-        lock.lock()
-        var start = false
-        if head.get() == 0 || idle.get() > called.get() {
-            watchAt.set(0)
-        } else {
-            start = taken.get() == takenAtWatch.get() && idle.get() == 0 && threads.get() < Executor.mostThreads
-            if start {
-                threads.set(threads.get() + 1)
-                surplus.set(0)
-            }
-            beginWatch()
+    /// Runs what is queued now and what is queued meanwhile, on the calling thread. True if there was anything.
+    @discardableResult
+    borrowing func runQueue() -> Bool {
+        var ran = false
+        while let task = take() {
+            Executor.run(task)
+            ran = true
         }
-        lock.unlock()
-        if start { startThread(number) }
+        return ran
     }
 
-    // MARK: loops, and the end of a runtime
+    // MARK: beginning again
 
     /// In the child of a fork: no thread is left, and no task.
     borrowing func startOver() {
@@ -349,63 +321,6 @@ struct Executor: ~Copyable {
         watchAt.set(0)
         isVacant.set(0)
         closed.set(0)
-    }
-
-    /// Whether there is something for `runQueue` to do.
-    var hasQueue: Bool {
-        borrowing get {
-            lock.lock()
-            defer { lock.unlock() }
-            return head.get() != 0
-        }
-    }
-
-    /// Runs what is queued now and what is queued meanwhile, on the calling thread. True if there was anything.
-    @discardableResult
-    borrowing func runQueue() -> Bool {
-        var ran = false
-        while let task = take() {
-            Executor.run(task)
-            ran = true
-        }
-        return ran
-    }
-
-    /// Waits until no task is outstanding, and turns away what comes later if `closing`. False if `end` comes first; then it
-    /// can be called again.
-    @inline(never) borrowing func drain(_ number: UInt32, isManual: Bool, closing: Bool = false, until end: Int64)
-        -> Bool
-    {
-        while true {
-            if isManual { runQueue() }
-            lock.lock()
-            // Acquire, of the release in `settle`.
-            let left = outstanding.load(ordering: .acquiring)
-            if left == 0 && closing { closed.set(1) }
-            lock.unlock()
-            if left == 0 { return true }
-            let now = Clock.now
-            if now >= end { return false }
-            // Tasks may wait for each other, and there may be no driver that would look after the queue, nor can one be
-            // started any more.
-            if !isManual { look(number) }
-            belaycore_futex_wait(outstanding.address, left, min(end, now + Executor.watchInterval))
-        }
-    }
-
-    /// The same, and waits for the threads to end.
-    borrowing func close(_ number: UInt32, isManual: Bool, until end: Int64) -> Bool {
-        if !drain(number, isManual: isManual, closing: true, until: end) { return false }
-        signal.wrappingAdd(1, ordering: .releasing)
-        belaycore_futex_wake(signal.address, .max)
-        while true {
-            lock.lock()
-            let left = threads.get()
-            lock.unlock()
-            if left == 0 { return true }
-            if Clock.now >= end { return false }
-            belaycore_futex_wait(threads.address, left, end)
-        }
     }
 }
 
