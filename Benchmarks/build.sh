@@ -102,7 +102,7 @@ belay_features() { declared_functions | sed 's/^/-DHAVE_/'; }
 # The Swift files of Belay's program, in Embedded Swift, with those of the core that they name; called as the core's are.
 build_swift() {
     local source=$1 object=$2 core
-    read -ra core <<<"$(sed -n 's/^.*bench-swift: *//p' "$source")"
+    mapfile -t core < <(sed -n 's/^.*bench-swift: *//p' "$source" | tr ' ' '\n')
     swiftc -enable-experimental-feature Embedded -wmo -O -parse-as-library -swift-version 6 \
         -enforce-exclusivity=unchecked -Xfrontend -function-sections -module-name BelayBench -I include \
         -module-cache-path "$BENCH/swift-modules" -c "$source" "${core[@]}" -o "$object" &&

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// bench-swift: Sources/BelayCore/Timer/Wheel.swift Sources/BelayCore/Platform/Atomics.swift
+// bench-swift: Sources/BelayCore/Timer/Wheel.swift Sources/BelayCore/Timer/WheelEntry.swift
+// bench-swift: Sources/BelayCore/Timer/WheelAdvance.swift Sources/BelayCore/Platform/Atomics.swift
 //
 // Belay's bare wheel, on cells of its own and in the time it is told. Compiled in Embedded Swift together with the
 // core's own files that are named above; wheel.c calls it.
