@@ -59,7 +59,7 @@ enum Foreign {
         word(record, .operations).pointee.set(UInt64(UInt(bitPattern: operations)))
         word(record, .me).pointee.set(UInt64(UInt(bitPattern: me)))
         word(record, .path).pointee.set(UInt64(path.rawValue))
-        Globals.pointer.pointee.countForeign(path, 1)
+        Globals.pointer.pointee.foreign.change(path, by: 1)
         let key = operations.pointee.value == nil ? 0 : key
         if key != 0 { Globals.pointer.pointee.haveForeignValues.set(1) }
         let isAlone = path == .inner && operations.pointee.deadline == nil
@@ -134,7 +134,7 @@ enum Foreign {
         let watched = word(record, .descriptor).pointee.get()
         if watched != 0 { Poller.forget(watched) }
         let path = Path(rawValue: UInt32(word(record, .path).pointee.get())) ?? .inner
-        Globals.pointer.pointee.countForeign(path, -1)
+        Globals.pointer.pointee.foreign.change(path, by: -1)
         freeRecord(record)
         operations.pointee.drop?(me)
     }
@@ -218,26 +218,4 @@ public func belay_custom(_ ops: UnsafePointer<belay_custom_ops>?, _ own: UnsafeM
         return belay_ctx()
     }
     return Sampler.witness(Foreign.make(ops, own))
-}
-
-// MARK: values
-
-enum ForeignValues {
-    /// The value for a key that the chain of `handle` does not have, or not before a foreign parent that answers for values.
-    @inline(never) static func find(_ key: UInt64, _ handle: Handle) -> UInt64 {
-        guard let pinned = handle.pin() else { return 0 }
-        defer { pinned.unpin() }
-        var nearest = pinned.pointee.values.get()
-        while true {
-            if let found = KeyTrie.find(key, from: nearest) { return found.pointee.value.get() }
-            guard let source = KeyTrie.find(Foreign.key, from: nearest) else { return 0 }
-            nearest = node(source.pointee.parent.get()).pointee.values.get()
-            // Its owner knows nothing of our pools.
-            if RequestData.isPoolKey(key) { continue }
-            let record = UInt32(truncatingIfNeeded: source.pointee.value.get())
-            let asked = UnsafePointer<belay_key>(bitPattern: UInt(key))
-            let answer = Foreign.operations(record).pointee.value?(Foreign.me(record), asked)
-            if let answer { return UInt64(UInt(bitPattern: answer)) }
-        }
-    }
 }

@@ -98,7 +98,7 @@ struct Findings {
         if ever == 0 { return }
         self[.polled].pointee.isFound = true
         self[.polled].pointee.count = ever
-        self[.polled].pointee.of = Globals.pointer.pointee.foreignCount(.polled)
+        self[.polled].pointee.of = Globals.pointer.pointee.foreign.count(.polled)
     }
 
     private func lookAtPools() {

@@ -105,10 +105,10 @@ struct Totals {
         case .valueSecond: self[.valueSecond]
         case .valueFurther: self[.valueFurther]
         case .valueMissed: self[.valueMissed]
-        case .customInner: globals.pointee.foreignCount(.inner)
-        case .customCallback: globals.pointee.foreignCount(.callback)
-        case .customDescriptor: globals.pointee.foreignCount(.descriptor)
-        case .customPolled: globals.pointee.foreignCount(.polled)
+        case .customInner: globals.pointee.foreign.count(.inner)
+        case .customCallback: globals.pointee.foreign.count(.callback)
+        case .customDescriptor: globals.pointee.foreign.count(.descriptor)
+        case .customPolled: globals.pointee.foreign.count(.polled)
         case .timersPending: difference(self[.timerArmed], self[.timerFired] &+ self[.timerStopped])
         case .timersArmed: self[.timerArmed]
         case .timersFired: self[.timerFired]

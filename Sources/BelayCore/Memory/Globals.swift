@@ -29,11 +29,7 @@ struct Globals: ~Copyable {
     let haveMoved: Atomic<UInt32>
     /// Whether any foreign parent answers for values: until then a chain's own words say what it has.
     let haveForeignValues: Atomic<UInt32>
-    /// Foreign parents by path.
-    private let foreignInner: Atomic<UInt32>
-    private let foreignCallback: Atomic<UInt32>
-    private let foreignDescriptor: Atomic<UInt32>
-    private let foreignPolled: Atomic<UInt32>
+    let foreign: ForeignCounts
     /// Guards the making and freeing of runtimes.
     let runtimesLock: Lock
     /// Guards what follows: indices of pools that were given out so far, and the first of those that are free again.
@@ -70,27 +66,6 @@ struct Globals: ~Copyable {
         memoryUsed.wrappingSubtract(UInt64(cells) * UInt64(Region.cellBytes), ordering: .relaxed)
     }
 
-    borrowing func countForeign(_ path: Foreign.Path, _ change: Int32) {
-        let change = UInt32(bitPattern: change)
-        switch path {
-        case .inner: foreignInner.wrappingAdd(change, ordering: .relaxed)
-        case .callback: foreignCallback.wrappingAdd(change, ordering: .relaxed)
-        case .descriptor: foreignDescriptor.wrappingAdd(change, ordering: .relaxed)
-        case .polled:
-            foreignPolled.wrappingAdd(change, ordering: .relaxed)
-            if change == 1 { Sampler.pointer.pointee.polledEver.wrappingAdd(1, ordering: .relaxed) }
-        }
-    }
-
-    borrowing func foreignCount(_ path: Foreign.Path) -> UInt64 {
-        switch path {
-        case .inner: UInt64(foreignInner.get())
-        case .callback: UInt64(foreignCallback.get())
-        case .descriptor: UInt64(foreignDescriptor.get())
-        case .polled: UInt64(foreignPolled.get())
-        }
-    }
-
     borrowing func limitMemory(_ bytes: UInt64) { memoryLimit.set(bytes) }
     borrowing func memoryLimitBytes() -> UInt64 { memoryLimit.get() }
     borrowing func arenaBytes() -> UInt64 { memoryUsed.get() }
@@ -109,10 +84,7 @@ struct Globals: ~Copyable {
         linkPushes.startOver()
         barrier.set(0)
         memoryUsed.set(used)
-        foreignInner.set(0)
-        foreignCallback.set(0)
-        foreignDescriptor.set(0)
-        foreignPolled.set(0)
+        foreign.startOver()
         forkedFlag.set(0)
     }
 
