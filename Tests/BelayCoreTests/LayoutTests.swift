@@ -17,6 +17,9 @@ import Testing
 
     @Test func storageIsLargeEnough() {
         #expect(MemoryLayout<Region>.size <= Int(BELAYCORE_REGION_BYTES))
+        var regions: Int32 = 0
+        Region.forEach { _, _ in regions += 1 }
+        #expect(regions == BELAYCORE_REGIONS)
         #expect(MemoryLayout<Globals>.size <= Int(BELAYCORE_GLOBAL_BYTES))
         #expect(MemoryLayout<Runtime>.size <= Int(BELAYCORE_RUNTIME_BYTES))
         #expect(Int(BELAYCORE_RUNTIME_BYTES) % 128 == 0)

@@ -92,7 +92,7 @@ struct Globals: ~Copyable {
     borrowing func markForked() {
         forkedFlag.set(1)
         forks.set(forks.get() &+ 1)
-        for index in 0..<Region.count { Region.region(index).pointee.limit.set(0) }
+        Region.forEach { _, region in region.pointee.limit.set(0) }
         for index in 1..<Pool.count { Pool.at(index).pointee.makeStale() }
         PoolMagazine.withdrawPasses()
     }

@@ -32,15 +32,31 @@ struct Region: ~Copyable {
 
     static let cellBytes = 64
 
-    @inline(__always) static var contexts: UnsafeMutablePointer<Region> { region(0) }
-    @inline(__always) static var tasks: UnsafeMutablePointer<Region> { region(1) }
-    @inline(__always) static var records: UnsafeMutablePointer<Region> { region(2) }
-    @inline(__always) static var stripes: UnsafeMutablePointer<Region> { region(3) }
-    @inline(__always) static var listens: UnsafeMutablePointer<Region> { region(4) }
-    static let count: UInt32 = UInt32(BELAYCORE_REGIONS)
+    /// The row of the table above, by the number of its storage.
+    enum Family: UInt32 {
+        case contexts = 0
+        case tasks = 1
+        case records = 2
+        case stripes = 3
+        case listens = 4
+    }
 
-    @inline(__always) static func region(_ index: UInt32) -> UnsafeMutablePointer<Region> {
-        belaycore_region(index).unsafelyUnwrapped.assumingMemoryBound(to: Region.self)
+    @inline(__always) static var contexts: UnsafeMutablePointer<Region> { of(.contexts) }
+    @inline(__always) static var tasks: UnsafeMutablePointer<Region> { of(.tasks) }
+    @inline(__always) static var records: UnsafeMutablePointer<Region> { of(.records) }
+    @inline(__always) static var stripes: UnsafeMutablePointer<Region> { of(.stripes) }
+    @inline(__always) static var listens: UnsafeMutablePointer<Region> { of(.listens) }
+
+    @inline(__always) private static func of(_ family: Family) -> UnsafeMutablePointer<Region> {
+        belaycore_region(family.rawValue).unsafelyUnwrapped.assumingMemoryBound(to: Region.self)
+    }
+
+    static func forEach(_ body: (Family, UnsafeMutablePointer<Region>) -> Void) {
+        var number: UInt32 = 0
+        while let family = Family(rawValue: number) {
+            body(family, of(family))
+            number += 1
+        }
     }
 
     /// The cell of a live or once live index, as whatever it is.

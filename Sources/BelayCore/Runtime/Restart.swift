@@ -23,9 +23,8 @@ private enum Restart {
         Signals.startOver()
         Sampler.startOver()
         var used: UInt64 = 0
-        for index in 0..<Region.count {
-            let region = Region.region(index)
-            region.pointee.startOver(as: index)
+        Region.forEach { family, region in
+            region.pointee.startOver(as: family)
             used += UInt64(region.pointee.carved.get()) * UInt64(Region.cellBytes)
         }
         for number in 1..<Runtime.most where belaycore_runtime(number) != nil { Runtime.at(number).pointee.forsake() }
@@ -55,17 +54,18 @@ private enum Restart {
 
 extension Region {
     /// Frees every cell that was ever handed out. Alone in the process.
-    fileprivate borrowing func startOver(as index: UInt32) {
+    fileprivate borrowing func startOver(as family: Family) {
         unlockForGood()
         let end = carved.get()
         // Units of stripes are handed out by the eight; those of before are given up.
-        let cells = index == 3 ? end..<end : min(Root.firstFree, end)..<end
+        let cells = family == .stripes ? end..<end : min(Root.firstFree, end)..<end
         // Where there is no record, cell 0 is found, and its lock taken.
-        if index == 4 && end != 0 { cell(0 as UInt32, as: Listen.self).pointee.lock.reset() }
+        if family == .listens && end != 0 { cell(0 as UInt32, as: Listen.self).pointee.lock.reset() }
         var chain = Chain(head: 0, count: 0)
-        for cell in cells where index == 2 || index == 4 || renew(cell, isContext: index == 0) {
+        let haveHandles = family != .records && family != .listens
+        for cell in cells where !haveHandles || renew(cell, isContext: family == .contexts) {
             // A lock may be held by a thread that is not there.
-            if index == 4 { self.cell(cell, as: Listen.self).pointee.lock.reset() }
+            if family == .listens { self.cell(cell, as: Listen.self).pointee.lock.reset() }
             self.cell(cell, as: FreeCell.self).pointee.next.set(chain.head)
             chain = Chain(head: cell, count: chain.count + 1)
             if chain.count == Magazine.capacity {
