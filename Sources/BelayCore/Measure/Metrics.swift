@@ -5,6 +5,8 @@ import Synchronization
 /// All threads' counters, added up once for a whole reading.
 struct Totals {
     private let words: UnsafeMutablePointer<UInt64>
+    /// Added up, once too, when the first of them is asked for.
+    private lazy var pools = PoolTotals.read()
 
     // Behind the counters: what the magazines count.
     private static let tasksTaken = Counter.count
@@ -14,12 +16,12 @@ struct Totals {
     private static let threads = Counter.count + 4
     private static let count = Counter.count + 5
 
-    static func reading<R>(_ body: (Totals) -> R) -> R {
+    static func reading<R>(_ body: (inout Totals) -> R) -> R {
         withUnsafeTemporaryAllocation(of: UInt64.self, capacity: count) { words in
             words.initialize(repeating: 0)
-            let totals = Totals(words: words.baseAddress.unsafelyUnwrapped)
+            var totals = Totals(words: words.baseAddress.unsafelyUnwrapped)
             totals.add()
-            return body(totals)
+            return body(&totals)
         }
     }
 
@@ -75,7 +77,7 @@ struct Totals {
         return sum
     }
 
-    func value(_ metric: Metric) -> UInt64 {
+    mutating func value(_ metric: Metric) -> UInt64 {
         if let bucket = metric.bucket { return late(bucket) }
         let globals = Globals.pointer
         return switch metric {
@@ -125,10 +127,10 @@ struct Totals {
         case .groupsCreated: self[.groupMade]
         case .signalWatchers: UInt64(Signals.pointer.pointee.watchers.get())
         case .signalArrivals: Signals.arrivals
-        case .poolLive: PoolCounts.read().live
-        case .poolIdle: PoolCounts.read().idle
-        case .poolHits: PoolCounts.read().hits
-        case .poolMisses: PoolCounts.read().misses
+        case .poolLive: pools.live
+        case .poolIdle: pools.idle
+        case .poolHits: pools.hits
+        case .poolMisses: pools.misses
         case .records: difference(words[Totals.recordsTaken], words[Totals.recordsGiven])
         case .arena: globals.pointee.arenaBytes()
         case .limit: globals.pointee.memoryLimitBytes()

@@ -13,7 +13,7 @@ public func belay_metrics_prometheus(_ text: UnsafeMutablePointer<CChar>?, _ siz
         while let row = rows.next() {
             if row.family.name != last { writer.putHead(row.family) }
             last = row.family.name
-            writer.putLine(row, totals)
+            writer.putLine(row, &totals)
         }
     }
     return writer.finish()
@@ -32,7 +32,7 @@ extension Writer {
         put("\n")
     }
 
-    fileprivate mutating func putLine(_ row: MetricRow, _ totals: Totals) {
+    fileprivate mutating func putLine(_ row: MetricRow, _ totals: inout Totals) {
         let value = totals.value(row.metric)
         put(cString: row.family.name)
         if row.metric == .lateSum {

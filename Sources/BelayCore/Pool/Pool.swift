@@ -160,34 +160,3 @@ extension Pool {
         Globals.pointer.pointee.forgetPools()
     }
 }
-
-/// What `belay_metrics_read` says about all pools together.
-struct PoolCounts {
-    var live: UInt64 = 0
-    var idle: UInt64 = 0
-    var hits: UInt64 = 0
-    var misses: UInt64 = 0
-
-    @inline(never) static func read() -> PoolCounts {
-        var gets: UInt64 = 0
-        var items: UInt64 = 0
-        var counts = PoolCounts()
-        for index in 0...Globals.pointer.pointee.poolCount.get() {
-            let pool = Pool.at(index)
-            let existing = pool.pointee.items.get()
-            if existing == 0 { continue }
-            items = items &+ existing
-            counts.idle = counts.idle &+ pool.pointee.deposited.get()
-            pool.forEachMagazine { counts.idle = counts.idle &+ $0.freeItems }
-        }
-        Thread.forEach { thread in
-            guard let counters = thread.poolTable?.counters else { return }
-            gets = gets &+ counters.pointee.gets.get()
-            counts.misses = counts.misses &+ counters.pointee.misses.get()
-        }
-        // Others go on while we add up, so a difference may for a moment come out below zero.
-        counts.live = items > counts.idle ? items - counts.idle : 0
-        counts.hits = gets > counts.misses ? gets - counts.misses : 0
-        return counts
-    }
-}
