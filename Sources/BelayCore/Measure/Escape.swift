@@ -26,30 +26,13 @@ extension Writer {
 
     /// How many bytes the character has that the text begins with; 0 if that is none. Nothing behind a NUL is looked at.
     @inline(never) private static func characterLength(_ text: UnsafeRawBufferPointer) -> Int {
-        let first = text[0]
-        if first < 0x80 { return 1 }
-        // Neither the long form of a shorter character, nor half a UTF-16 pair, nor anything beyond U+10FFFF.
-        var least: UInt8 = 0x80
-        var most: UInt8 = 0xBF
-        let length: Int
-        switch first {
-        case 0xC2...0xDF: length = 2
-        case 0xE0...0xEF:
-            length = 3
-            if first == 0xE0 { least = 0xA0 }
-            if first == 0xED { most = 0x9F }
-        case 0xF0...0xF4:
-            length = 4
-            if first == 0xF0 { least = 0x90 }
-            if first == 0xF4 { most = 0x8F }
-        default: return 0
+        guard let first = Utf8First(text[0]) else { return 0 }
+        var next = first.second
+        for offset in 0..<first.following {
+            // A NUL is in neither range: nothing behind it is looked at.
+            guard offset + 1 < text.count, next ~= text[offset + 1] else { return 0 }
+            next = Utf8First.rest
         }
-        for offset in 1..<length {
-            // A NUL is below `least`: nothing behind it is looked at.
-            guard offset < text.count, least...most ~= text[offset] else { return 0 }
-            least = 0x80
-            most = 0xBF
-        }
-        return length
+        return first.following + 1
     }
 }

@@ -71,15 +71,11 @@ struct Mappings: ~Copyable {
 
     private static func hex(_ next: inout UnsafeMutablePointer<CChar>) -> UInt64 {
         var value: UInt64 = 0
-        while true {
-            let digit = UInt8(bitPattern: next.pointee)
-            switch digit {
-            case 48...57: value = value << 4 | UInt64(digit - 48)
-            case 97...102: value = value << 4 | UInt64(digit - 87)
-            default: return value
-            }
+        while let digit = Hex.value(UInt8(bitPattern: next.pointee)) {
+            value = value << 4 | UInt64(digit)
             next += 1
         }
+        return value
     }
 
     /// The number of the mapping that an address is in, from 0.

@@ -294,14 +294,12 @@ struct Profile: ~Copyable {
         if bytes.isEmpty { return 0 }
         return withUnsafeTemporaryAllocation(byteCount: 2 * bytes.count, alignment: 1) { text in
             for (position, byte) in bytes.enumerated() {
-                text[2 * position] = Profile.digit(byte >> 4)
-                text[2 * position + 1] = Profile.digit(byte & 15)
+                text[2 * position] = Hex.digit(byte >> 4)
+                text[2 * position + 1] = Hex.digit(byte & 15)
             }
             return string(UnsafeRawBufferPointer(text))
         }
     }
-
-    private static func digit(_ value: UInt8) -> UInt8 { value < 10 ? 48 + value : 87 + value }
 }
 
 @_cdecl("belay_profile_write") @implementation

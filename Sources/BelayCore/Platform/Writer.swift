@@ -131,8 +131,7 @@ struct Writer {
     /// That many digits; as many as it takes for 0.
     @inline(never) mutating func put(hex number: UInt64, digits: Int = 0) {
         if digits > 1 || number >= 16 { put(hex: number >> 4, digits: digits - 1) }
-        let digit = UInt8(truncatingIfNeeded: number & 15)
-        put(byte: digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") - 10 + digit)
+        put(byte: Hex.digit(UInt8(truncatingIfNeeded: number & 15)))
     }
 }
 

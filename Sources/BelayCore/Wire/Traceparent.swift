@@ -24,16 +24,8 @@ private enum TraceparentText {
 extension WireText {
     /// The byte that two lower-case hex digits stand for.
     fileprivate func hexByte(_ position: Int) -> UInt8? {
-        guard let high = hexDigit(self[position]), let low = hexDigit(self[position + 1]) else { return nil }
+        guard let high = Hex.value(self[position]), let low = Hex.value(self[position + 1]) else { return nil }
         return high << 4 | low
-    }
-
-    private func hexDigit(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-        default: nil
-        }
     }
 }
 
