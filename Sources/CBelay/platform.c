@@ -4,7 +4,6 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #if defined(__has_include)
 #if __has_include(<valgrind/memcheck.h>)
 #include <valgrind/memcheck.h>
@@ -88,19 +87,6 @@ void belaycore_unpoison(void *p, size_t bytes) {
 #ifdef VALGRIND_MAKE_MEM_DEFINED
     VALGRIND_MAKE_MEM_DEFINED(p, bytes);
 #endif
-}
-
-void belaycore_item_overwritten(const char *pool, void *item, size_t offset, int found) {
-    char text[512];
-    int length = snprintf(text, sizeof text,
-                          "belay: pool '%s': item %p was written to after it had been given back (byte %zu is 0x%02x, "
-                          "not 0xdb). Somebody kept a pointer to it beyond belay_pool_put, or beyond the close of the "
-                          "last context that could see it. To find the writer, run this under valgrind or build it "
-                          "with -fsanitize=address: both stop at the write itself.\n",
-                          pool[0] != 0 ? pool : "(no name)", item, offset, found);
-    ssize_t done = write(STDERR_FILENO, text, length < (int)sizeof text ? (size_t)length : sizeof text - 1);
-    (void)done;
-    abort();
 }
 
 int belaycore_is_single_threaded(void) {

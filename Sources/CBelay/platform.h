@@ -149,8 +149,7 @@ static inline void belaycore_copy(void *to, const void *from, size_t bytes) { me
  * built with the address sanitizer, valgrind's memcheck. */
 BELAYCORE_HIDDEN void belaycore_poison(void *p, size_t bytes);
 BELAYCORE_HIDDEN void belaycore_unpoison(void *p, size_t bytes);
-/* Says that somebody wrote to an item of a pool that he had given back, and aborts. */
-_Noreturn BELAYCORE_HIDDEN void belaycore_item_overwritten(const char *pool, void *item, size_t offset, int found);
+_Noreturn static inline void belaycore_abort(void) { abort(); }
 
 /* The two halves of a Dekker handshake of which one side is to cost nothing: see Barrier.swift. Those that ask the system
  * are false if the kernel has no such barrier, or will not let us. */

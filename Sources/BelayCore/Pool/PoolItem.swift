@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CBelay
 import CBelayPlatform
 import Synchronization
 
@@ -126,9 +125,35 @@ extension UnsafeMutablePointer where Pointee == Pool {
         belaycore_unpoison(shadow, bytes)
         let found = UnsafePointer<UInt8>(memory.assumingMemoryBound(to: UInt8.self))
         for offset in 0..<bytes where found[offset] != PoolItem.filler {
-            belaycore_item_overwritten(name, memory, offset, Int32(found[offset]))
+            reportOverwritten(memory, at: offset, found[offset])
         }
         belaycore_copy(memory, shadow, bytes)
+    }
+
+    /// Says so, and ends the program.
+    @inline(never) private func reportOverwritten(_ item: UnsafeMutableRawPointer, at offset: Int, _ found: UInt8)
+        -> Never
+    {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 512) { buffer in
+            var writer = Writer(2, buffer)
+            writer.put("belay: pool '")
+            if name.pointee == 0 { writer.put("(no name)") } else { writer.put(cString: name) }
+            writer.put("': item 0x")
+            writer.put(hex: UInt64(UInt(bitPattern: item)))
+            writer.put(" was written to after it had been given back (byte # is 0x", Int64(offset))
+            writer.put(hex: UInt64(found), digits: 2)
+            writer.put(", not 0x")
+            writer.put(hex: UInt64(PoolItem.filler))
+            writer.put(
+                """
+                ). Somebody kept a pointer to it beyond belay_pool_put, or beyond the close of the last context that \
+                could see it. To find the writer, run this under valgrind or build it with -fsanitize=address: both \
+                stop at the write itself.
+
+                """)
+            _ = writer.close()
+        }
+        belaycore_abort()
     }
 }
 
