@@ -43,8 +43,8 @@ extension Context {
     }
 
     /// Runs `body` with the item of `pool` that the nearest context carries, this one or an ancestor, and returns what
-    /// it returns; `nil` where there is none, for a context that was closed, and where there is no memory to keep the item
-    /// meanwhile.
+    /// it returns; `nil` where there is none, for a context that was closed, and where there is no memory to keep the
+    /// item meanwhile.
     ///
     /// Nobody else has the item meanwhile: others that see it wait. So it is for short work that does not wait for
     /// anything; do not ask for the same item inside. Finds the item in constant time at any depth. May race with the

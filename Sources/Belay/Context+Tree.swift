@@ -13,8 +13,8 @@ extension Context {
         case dot
     }
 
-    /// What there is below this context, itself included: kinds, names, the time left, how each ended and why. All of it
-    /// for a root.
+    /// What there is below this context, itself included: kinds, names, the time left, how each ended and why. All of
+    /// it for a root.
     ///
     /// A picture of something that moves: see `belay_tree_write` in `belay.h`, which has the whole contract. Nil where
     /// there is no such context, no memory, or no descriptor left.

@@ -31,8 +31,8 @@ public enum ContextProfile {
 
     /// Writes a profile in pprof's format to a descriptor, which stays open. Blocks as long as writing does.
     ///
-    /// - Throws: ``ContextError/unavailable(_:)`` for a bad descriptor, where a write fails, where there is no memory, and
-    ///   in the child of a fork.
+    /// - Throws: ``ContextError/unavailable(_:)`` for a bad descriptor, where a write fails, where there is no memory,
+    ///   and in the child of a fork.
     public static func write(_ kind: Kind, to descriptor: Int32) throws(ContextError) {
         let kind =
             switch kind {
@@ -43,8 +43,8 @@ public enum ContextProfile {
         try check(belay_profile_write(kind, descriptor))
     }
 
-    /// Writes what could be done better, as text, to a descriptor, which stays open. Blocks as long as writing does. See
-    /// docs/audit.md.
+    /// Writes what could be done better, as text, to a descriptor, which stays open. Blocks as long as writing does.
+    /// See docs/audit.md.
     ///
     /// - Throws: As ``write(_:to:)``.
     public static func audit(to descriptor: Int32) throws(ContextError) {

@@ -13,9 +13,9 @@ import CBelay
 ///
 /// It joins no list, takes no lock and keeps no reference on its parent, so it shares nothing with other threads. Under
 /// parents that change, as a request's own do, that saves two locked instructions of three and half of the time; under
-/// one that its thread keeps coming back to, next to nothing. The price: nothing can be derived from it or registered on
-/// it, it has no values, and it is not ``Context/current``. Therefore it is a type of its own and not a ``Context``. It
-/// ends with its parent; if that was closed, and nobody had asked before, it knows no cause.
+/// one that its thread keeps coming back to, next to nothing. The price: nothing can be derived from it or registered
+/// on it, it has no values, and it is not ``Context/current``. Therefore it is a type of its own and not a ``Context``.
+/// It ends with its parent; if that was closed, and nobody had asked before, it knows no cause.
 ///
 /// It is closed exactly once: by ``close()`` or at the end of its life. What could not be made (the parent was closed;
 /// the parent is lite; no memory) reads as done, with ``ContextError/unavailable(_:)``.

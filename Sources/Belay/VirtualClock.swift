@@ -25,8 +25,8 @@ import CBelay
 /// durations.
 ///
 /// When the last reference goes all contexts under it end, and timers that are pending are given up; that waits for
-/// callbacks of its contexts that run meanwhile. A clock takes two of the 255 runtimes that exist at a time; where there
-/// is none left the contexts read as done.
+/// callbacks of its contexts that run meanwhile. A clock takes two of the 255 runtimes that exist at a time; where
+/// there is none left the contexts read as done.
 public final class VirtualClock: Clock, Sendable {
     /// A point of the clock's time: how long after its start.
     public struct Instant: InstantProtocol, Hashable, Sendable {

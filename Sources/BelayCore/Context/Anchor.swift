@@ -14,8 +14,8 @@ enum Anchor {
 
     typealias Drop = @convention(c) (UnsafeMutableRawPointer?) -> Void
 
-    /// Takes `above` over. `drop` runs with `held` when the last context below has gone, or now if this fails. With a key
-    /// the anchor begins a chain of values of its own.
+    /// Takes `above` over. `drop` runs with `held` when the last context below has gone, or now if this fails. With a
+    /// key the anchor begins a chain of values of its own.
     ///
     /// `marks` says whose it is: one of the marks below.
     static func make(

@@ -53,8 +53,8 @@ extension Handle {
     }
 }
 
-// C reads a bool from the low byte of the register, which this writes whole. Swift would leave the rest of a Bool's as it
-// is, so C's entry would be a function around this one that tidies up: a sixth of the instructions.
+// C reads a bool from the low byte of the register, which this writes whole. Swift would leave the rest of a Bool's as
+// it is, so C's entry would be a function around this one that tidies up: a sixth of the instructions.
 @_cdecl("belay_is_done") @_optimize(speed)
 public func contextIsDone(_ ctx: belay_ctx) -> UInt32 {
     let handle = Handle(ctx)

@@ -42,8 +42,8 @@ public func belay_remaining(_ ctx: belay_ctx) -> belay_duration {
 }
 
 extension Handle {
-    /// The straight way, with one look at the clock: for a scope that has not ended, where no deadline was ever moved. Nil
-    /// means nothing.
+    /// The straight way, with one look at the clock: for a scope that has not ended, where no deadline was ever moved.
+    /// Nil means nothing.
     @inline(__always) fileprivate func timeLeft() -> Int64? {
         guard let found = find(Kind.scope), found.state.word & (State.verdictMask | State.asks) == 0,
             Globals.pointer.pointee.haveMoved.get() == 0, let clock = found.node.clockInEffect,

@@ -2,7 +2,8 @@
 import CBelay
 import Synchronization
 
-// What the state word alone does not tell. The handle comes first in each, so that it is where the caller has it already.
+// What the state word alone does not tell. The handle comes first in each, so that it is where the caller has it
+// already.
 extension Found {
     /// The clock and the scopes above, of a scope without a verdict; other kinds of context.
     @inline(never) func status(of handle: Handle) -> belay_status {
@@ -10,8 +11,8 @@ extension Found {
         return handle.kind == Kind.scope ? scopeStatus(of: handle) : scopesStatus(handle)
     }
 
-    // A scope without a verdict is looked at in up to three steps: whether its deadline is far off (`ByNow`), whether the
-    // scopes above are live (`Below`), and, where these do not tell, with all that may have a say (`ByAll`).
+    // A scope without a verdict is looked at in up to three steps: whether its deadline is far off (`ByNow`), whether
+    // the scopes above are live (`Below`), and, where these do not tell, with all that may have a say (`ByAll`).
 
     @inline(__always) func scopeStatus(of handle: Handle) -> belay_status {
         state.has(State.timed) ? statusByNow(handle) : statusBelow(handle)

@@ -3,9 +3,9 @@ import CBelay
 import Synchronization
 
 extension UnsafeMutablePointer where Pointee == Node {
-    /// Joins the tree, so that ends are pushed to this scope from now on. The scopes above join first, from the top of the
-    /// unattached run down. BELAY_OK also if the scope turns out to be done; BELAY_ENOMEM; BELAY_ESYSTEM if the driver or the
-    /// poller cannot be started. The caller keeps the node.
+    /// Joins the tree, so that ends are pushed to this scope from now on. The scopes above join first, from the top of
+    /// the unattached run down. BELAY_OK also if the scope turns out to be done; BELAY_ENOMEM; BELAY_ESYSTEM if the
+    /// driver or the poller cannot be started. The caller keeps the node.
     @inline(never) func attach() -> belay_status {
         let marks = State.moved | State.attached
         while true {
@@ -18,9 +18,9 @@ extension UnsafeMutablePointer where Pointee == Node {
                 if status != BELAY_OK { return status }
             }
             guard top.attachHere() else { return BELAY_ENOMEM }
-            // A deadline that was moved may come before those that its descendants know of: it must be pushed. So must the
-            // one above, where it was moved to never: it is this scope that its descendants believe to be armed. (One that
-            // was done before it was attached has nobody to tell, and those above may not be attached.)
+            // A deadline that was moved may come before those that its descendants know of: it must be pushed. So must
+            // the one above, where it was moved to never: it is this scope that its descendants believe to be armed.
+            // (One that was done before it was attached has nobody to tell, and those above may not be attached.)
             if top.state.word & marks == marks, let clock = top.clockInEffect {
                 let status = Shard.arm(clock)
                 if status != BELAY_OK { return status }
@@ -69,8 +69,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         return true
     }
 
-    /// Sets `attached` and clears `pulls` in one swap, while there is no verdict. (Sequentially consistent for the sake of
-    /// `Shard.armOwn`.)
+    /// Sets `attached` and clears `pulls` in one swap, while there is no verdict. (Sequentially consistent for the sake
+    /// of `Shard.armOwn`.)
     private func markAttached() -> Bool {
         var old = pointee.state.load(ordering: .acquiring)
         while !State(old).isDone && old & State.attached == 0 {

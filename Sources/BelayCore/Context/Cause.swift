@@ -91,8 +91,8 @@ extension belay_cause {
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
-    /// Why this scope, which is done, ended. Safe on a node that is being recycled: the answer then means nothing, and the
-    /// caller finds out by looking at its handle again.
+    /// Why this scope, which is done, ended. Safe on a node that is being recycled: the answer then means nothing, and
+    /// the caller finds out by looking at its handle again.
     func cause(_ state: State) -> belay_cause {
         guard state.verdict.isInherited else { return ownCause }
         let origin = pointee.origin.get()

@@ -39,8 +39,8 @@ public func belay_retain(_ ctx: belay_ctx) -> belay_status {
     defer { pinned.release() }
     guard let index = found.node.ensureListen() else { return BELAY_ENOMEM }
     if pinned.addOwner(Listen.at(index), handle) { return BELAY_OK }
-    // A close has won and may be on its way still. This does its next steps for it, so that "stale" is the answer from now
-    // on, for everybody.
+    // A close has won and may be on its way still. This does its next steps for it, so that "stale" is the answer from
+    // now on, for everybody.
     pinned.endWhateverItIs()
     pinned.makeStale(generation: handle.generation)
     return BELAY_ESTALE
@@ -53,14 +53,14 @@ extension UnsafeMutablePointer where Pointee == Node {
         guard pointee.references.get() == alone, pointee.references.change(alone, gone) else {
             return closeSlowly(handle)
         }
-        // Nobody else had a reference, nobody ever listened, and no reference can be taken any more: the node is ours alone,
-        // and there is nobody to be told that it ended.
+        // Nobody else had a reference, nobody ever listened, and no reference can be taken any more: the node is ours
+        // alone, and there is nobody to be told that it ended.
         let state = state
         pointee.state.store(state.closed(handle.generation), ordering: .releasing)
         // StoreStore: a reader that finds recycled words must find the handle stale.
         atomicMemoryFence(ordering: .releasing)
-        // Here, without a call, what `recycle` does for a node that holds nothing but its cell. (A value has more to it than
-        // its node knows; and the last generation of all retires the cell.)
+        // Here, without a call, what `recycle` does for a node that holds nothing but its cell. (A value has more to it
+        // than its node knows; and the last generation of all retires the cell.)
         guard kind != Kind.value, holdsNothing, state.word & (State.sampled | State.runtimeMask) == 0,
             gone >> Handle.generationShift != 0, let thread = Thread.known, thread.pointee.contexts.hasRoom
         else { return recycleUpwards() }
@@ -103,9 +103,9 @@ extension UnsafeMutablePointer where Pointee == Node {
     }
 
     /// The close of a scope that had listeners and has none now: every waiter, child and owner beyond the first keeps a
-    /// reference, and there is but one; and no callback is registered. After the swap nobody gets a reference by the handle.
-    /// Who may still find the node is an ancestor's push, in the list of children, and the driver, in the wheel: it leaves
-    /// both, and needs no verdict, because nobody is left who could ask for it. False means nothing.
+    /// reference, and there is but one; and no callback is registered. After the swap nobody gets a reference by the
+    /// handle. Who may still find the node is an ancestor's push, in the list of children, and the driver, in the
+    /// wheel: it leaves both, and needs no verdict, because nobody is left who could ask for it. False means nothing.
     @inline(__always) private func closeUnheard(_ handle: Handle) -> Bool {
         let one: UInt64 = 1 << Handle.generationShift
         // Set at birth, all of them, and each with a part of its own in an end.
@@ -123,8 +123,8 @@ extension UnsafeMutablePointer where Pointee == Node {
             // Somebody may poll it: that is to end before it is closed.
             endWhateverItIs()
         }
-        // Acquire: partner of the release of whoever had a reference. Whom we might have met in the list or the wheel has
-        // counted itself there.
+        // Acquire: partner of the release of whoever had a reference. Whom we might have met in the list or the wheel
+        // has counted itself there.
         if pointee.references.load(ordering: .acquiring) == alone &+ one {
             pointee.state.store(state.closed(handle.generation), ordering: .releasing)
             // StoreStore: as in `close`.
@@ -137,8 +137,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         return true
     }
 
-    /// Gives a references word that has not changed the next generation. False if it has, or a callback is registered: under
-    /// the lock under which one would be, so that either we see it, or it sees the generation.
+    /// Gives a references word that has not changed the next generation. False if it has, or a callback is registered:
+    /// under the lock under which one would be, so that either we see it, or it sees the generation.
     func changeGeneration(_ old: UInt64) -> Bool {
         let next = old &+ 1 << Handle.generationShift
         // A list that was taken stays so, and has nobody left in it: whoever took it keeps the node until then.
@@ -149,8 +149,9 @@ extension UnsafeMutablePointer where Pointee == Node {
         return listen.pointee.callbacks.get() == 0 && pointee.references.change(old, next)
     }
 
-    /// The close of a node without a listen record, so without other owners: the swap that decides checks the generation
-    /// too. Nothing keeps the node meanwhile but the owner's reference, which is ours to give up. False means nothing.
+    /// The close of a node without a listen record, so without other owners: the swap that decides checks the
+    /// generation too. Nothing keeps the node meanwhile but the owner's reference, which is ours to give up. False
+    /// means nothing.
     @inline(__always) private func closeUnlistened(_ handle: Handle) -> Bool {
         while true {
             let old = pointee.references.load(ordering: .acquiring)

@@ -4,8 +4,8 @@ import Synchronization
 
 // Scopes: contexts that can be cancelled, with or without a deadline. There are two ways to one. The *straight* way is
 // what nearly every derivation takes: it calls nothing, so it needs no stack and few registers, and whatever is not as
-// usual (the first use of a thread, an empty magazine, a parent that has ended, another runtime …) turns off to the general
-// way, which can do everything.
+// usual (the first use of a thread, an empty magazine, a parent that has ended, another runtime …) turns off to the
+// general way, which can do everything.
 
 @_cdecl("belay_with_cancel") @implementation @_optimize(speed)
 public func belay_with_cancel(_ parent: belay_ctx) -> belay_ctx {

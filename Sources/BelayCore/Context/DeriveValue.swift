@@ -2,8 +2,8 @@
 import CBelay
 import Synchronization
 
-/// A node without an end of its own. (Transparent, because in a caller with much to do itself it would become a call, with
-/// eleven arguments: a sixth of all its instructions.)
+/// A node without an end of its own. (Transparent, because in a caller with much to do itself it would become a call,
+/// with eleven arguments: a sixth of all its instructions.)
 @_transparent func deriveValue(
     _ above: Parentage, kind: UInt64, key: UInt64, value: UInt64, drop: UInt64, marks: UInt64 = 0, as birth: Counter
 ) -> belay_ctx {

@@ -4,8 +4,8 @@ import CBelayPlatform
 import Synchronization
 
 extension UnsafeMutablePointer where Pointee == Node {
-    /// Cancels the scope if it is live. `cause` is a record that this call owns, or 0. When it returns, every descendant
-    /// reads as done. The caller keeps the node alive.
+    /// Cancels the scope if it is live. `cause` is a record that this call owns, or 0. When it returns, every
+    /// descendant reads as done. The caller keeps the node alive.
     func cancel(cause record: UInt32, as reason: Counter = .endedCanceled) {
         if settle().isDone {
             freeRecord(record)
@@ -18,7 +18,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         finish()
     }
 
-    /// The verdict of a cancel that brings a cause. The first one puts it in; whoever loses helps the winner to its verdict.
+    /// The verdict of a cancel that brings a cause. The first one puts it in; whoever loses helps the winner to its
+    /// verdict.
     @inline(never) func claim(cause record: UInt32) -> Verdict {
         let (exchanged, _) = pointee.cause.compareExchange(
             expected: 0, desired: record, ordering: .acquiringAndReleasing)
@@ -26,8 +27,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         return .canceledWithCause
     }
 
-    /// Makes an end that has its verdict known to all: descendants, waiters, descriptors, callbacks. Harmless to repeat;
-    /// when any call returns, every descendant reads as done.
+    /// Makes an end that has its verdict known to all: descendants, waiters, descriptors, callbacks. Harmless to
+    /// repeat; when any call returns, every descendant reads as done.
     func finish() {
         if !state.has(State.attached) { return }
         var ended = Ended()
@@ -37,8 +38,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         ended.deliver()
     }
 
-    /// The close of a context that carries a value, or is detached, ends nothing but the leaves below: they know it by its
-    /// handle, which is stale by now. Those who wait for one are told.
+    /// The close of a context that carries a value, or is detached, ends nothing but the leaves below: they know it by
+    /// its handle, which is stale by now. Those who wait for one are told.
     func tellLeaves() {
         let index = pointee.listen.load(ordering: .acquiring)
         if index == 0 { return }
@@ -53,11 +54,11 @@ extension UnsafeMutablePointer where Pointee == Node {
         ended.deliver()
     }
 
-    /// Marks every attached descendant as done and takes its listeners' lists, under this scope's lock from beginning to
-    /// end. So a second caller, who waits for the lock, may rely on it; and a descendant that is closed meanwhile waits in
-    /// `detach`, so it is not recycled under our hands. Breadth first over the `older` links: no recursion, and never
-    /// more than two locks. Nil if it was done before. Else the caller, who has the scope attached, is the one to tell all
-    /// that were added to `ended`, and to add the scope itself, once no merged context below is left.
+    /// Marks every attached descendant as done and takes its listeners' lists, under this scope's lock from beginning
+    /// to end. So a second caller, who waits for the lock, may rely on it; and a descendant that is closed meanwhile
+    /// waits in `detach`, so it is not recycled under our hands. Breadth first over the `older` links: no recursion,
+    /// and never more than two locks. Nil if it was done before. Else the caller, who has the scope attached, is the
+    /// one to tell all that were added to `ended`, and to add the scope itself, once no merged context below is left.
     func push(into ended: inout Ended) -> MergesBelow? {
         let top = listen
         let topIndex = pointee.listen.get()
@@ -114,17 +115,18 @@ extension UnsafeMutablePointer where Pointee == Node {
         }
     }
 
-    /// Whether `deliver` has something to do. Under the listen lock, after the verdict: no callback or descriptor can join
-    /// any more. A waiter may: it sets its mark, then looks at the verdict; here the verdict is there before the mark
-    /// is looked at. One of the two sees the other.
+    /// Whether `deliver` has something to do. Under the listen lock, after the verdict: no callback or descriptor can
+    /// join any more. A waiter may: it sets its mark, then looks at the verdict; here the verdict is there before the
+    /// mark is looked at. One of the two sees the other.
     private var hasListeners: Bool {
         listen.pointee.callbacks.get() != 0 || listen.pointee.descriptor.get() != 0
             || listen.pointee.sleep.load(ordering: .sequentiallyConsistent) != 0 || state.has(State.armed)
     }
 }
 
-/// Whether a push found links, or lists that another push had taken, which may have found some: then there may be merged
-/// contexts below that are still to be pushed to. Where it found neither, what other threads push is no concern of its.
+/// Whether a push found links, or lists that another push had taken, which may have found some: then there may be
+/// merged contexts below that are still to be pushed to. Where it found neither, what other threads push is no concern
+/// of its.
 enum MergesBelow { case none, perhaps }
 
 /// Attached scopes whose end is to be pushed to their children, first in, first out.
@@ -165,8 +167,9 @@ public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
     let state = found.state
     if !state.has(State.attached) {
         if state.isDone { return BELAY_OK }
-        // Nobody listens, and there are no children whose deadlines it could be compared with: if it is live, one swap is
-        // all. It checks the generation, and that nobody began to listen. A child that comes meanwhile is younger than the end.
+        // Nobody listens, and there are no children whose deadlines it could be compared with: if it is live, one swap
+        // is all. It checks the generation, and that nobody began to listen. A child that comes meanwhile is younger
+        // than the end.
         let count = found.node.pointee.references.get() & (References.striped | References.countMask)
         if count == 1 && !state.has(State.asks) && !found.node.mayBeDone(state)
             && found.node.pointee.state.change(state.word, state.word | Verdict.canceled.bits)

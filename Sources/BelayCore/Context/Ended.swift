@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Scopes that have ended and have listeners to be told. Each is kept by a reference, and its runtime expects something.
+/// Scopes that have ended and have listeners to be told. Each is kept by a reference, and its runtime expects
+/// something.
 struct Ended {
     private(set) var head: UInt32 = 0
     private(set) var last: UInt32 = 0
@@ -14,8 +15,8 @@ struct Ended {
         head = index
     }
 
-    /// A scope that was pushed to, and that leaves its parent's list with this: not before all below it reads as done, because
-    /// who pushes to the parent and does not find it there does not wait for it.
+    /// A scope that was pushed to, and that leaves its parent's list with this: not before all below it reads as done,
+    /// because who pushes to the parent and does not find it there does not wait for it.
     mutating func add(leaving scope: NodePointer) {
         scope.detach()
         // Only now: the links here are those of the list that it has just left.
@@ -33,8 +34,8 @@ struct Ended {
         merged.scope.release()
     }
 
-    /// Tells them, with no lock held: first all who sleep, then the executor; inline callbacks, which may take their time,
-    /// come last. Those below merged contexts join them on the way.
+    /// Tells them, with no lock held: first all who sleep, then the executor; inline callbacks, which may take their
+    /// time, come last. Those below merged contexts join them on the way.
     mutating func deliver() {
         if head == 0 { return }
         var outbox = Registration.Outbox()

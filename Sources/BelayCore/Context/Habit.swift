@@ -15,11 +15,12 @@ struct Habit {
     /// Seen there, or elsewhere: a seat is for who is there at every fourth look or more.
     private static let weightOfHit: UInt32 = 3
     private static let weightOfMiss: UInt32 = 1
-    /// Eight looks in a row. The close pays for seats with stripes, with a barrier, some microseconds, and with a look at each
-    /// thread's, which should be little beside so many births.
+    /// Eight looks in a row. The close pays for seats with stripes, with a barrier, some microseconds, and with a look
+    /// at each thread's, which should be little beside so many births.
     private static let enough: UInt32 = 8 * weightOfHit
     private static let threadsPerWeight: UInt32 = 100
-    /// As many births, at most, before a thread that derives from one node alone has a seat there, if there are few threads.
+    /// As many births, at most, before a thread that derives from one node alone has a seat there, if there are few
+    /// threads.
     static let patience = UInt32(looksEvery) * (enough / weightOfMiss + enough / weightOfHit + 1)
 
     /// Counts births, of children of any node: true if it is time for a look.

@@ -3,20 +3,20 @@ import Synchronization
 
 /// Merged contexts that a push has marked through a link, and whose own descendants are still to be.
 ///
-/// The push that finds a link puts it here before it lets its lock go. Then, with no lock held, it works off what is here,
-/// its own and that of others; so does whoever found that another push had been quicker, before it returns. So when any
-/// cancel returns, all below is done, however many merges there are on the way: what it found taken was taken by a push
-/// that had put its links here by the time its lock was free, and these are worked off one after the other, until none is
-/// left.
+/// The push that finds a link puts it here before it lets its lock go. Then, with no lock held, it works off what is
+/// here, its own and that of others; so does whoever found that another push had been quicker, before it returns. So
+/// when any cancel returns, all below is done, however many merges there are on the way: what it found taken was taken
+/// by a push that had put its links here by the time its lock was free, and these are worked off one after the other,
+/// until none is left.
 ///
-/// Whoever works off a link marks and no more. Who listens below is told by the thread that found the link, as if it had
-/// done all by itself: callbacks run where a context is ended, and not on whatever thread came by.
+/// Whoever works off a link marks and no more. Who listens below is told by the thread that found the link, as if it
+/// had done all by itself: callbacks run where a context is ended, and not on whatever thread came by.
 ///
 /// The lock comes before all listen locks: who has it takes those of the merged contexts and of their parents.
 struct LinkPushes: ~Copyable {
     private let lock: Lock
-    /// The links that were put here and not yet worked off, and the last of them: tasks, in a chain by `previous`, which
-    /// nobody needs any more in a list that has been taken.
+    /// The links that were put here and not yet worked off, and the last of them: tasks, in a chain by `previous`,
+    /// which nobody needs any more in a list that has been taken.
     private let unfinished: Atomic<UInt32>
     private let head: Atomic<UInt32>
 

@@ -2,11 +2,11 @@
 import CBelay
 import Synchronization
 
-/// What a merged context keeps of its other parents: records of three pairs each, a scope and its *link*, a registration
-/// that ends the merged context where that parent ends.
+/// What a merged context keeps of its other parents: records of three pairs each, a scope and its *link*, a
+/// registration that ends the merged context where that parent ends.
 ///
-/// A push marks what is linked under the same lock under which it marks children; what is attached below it is pushed to
-/// before the call returns (`LinkPushes`), in a loop, because merges of merges may be as long as chains are.
+/// A push marks what is linked under the same lock under which it marks children; what is attached below it is pushed
+/// to before the call returns (`LinkPushes`), in a loop, because merges of merges may be as long as chains are.
 enum Links {
     private static let perRecord = 3
 
@@ -78,9 +78,10 @@ enum Links {
 
     // MARK: the end of another parent
 
-    // A link's task while its parent is pushed to. `context` is 0 until the merged context is marked, then its index, which
-    // a reference is kept for; with `pushed` if the list of its children was taken through this link. Then `argument`, until
-    // then its handle, has those below it that are to be told: the first, and in the upper half the last.
+    // A link's task while its parent is pushed to. `context` is 0 until the merged context is marked, then its index,
+    // which a reference is kept for; with `pushed` if the list of its children was taken through this link. Then
+    // `argument`, until then its handle, has those below it that are to be told: the first, and in the upper half the
+    // last.
     private static let pushed: UInt64 = 1 << 32
 
     /// Marks the merged context that a link leads to. Under the lock of a push. False if it is closed.
@@ -141,8 +142,9 @@ enum Links {
 
     // MARK: the end of the anchor
 
-    /// The anchor goes: nothing below it lives any more. The parents that this lets go may be merged contexts themselves,
-    /// whose anchors go inside this call: what they hold is left to the outermost one, so that chains do not recurse.
+    /// The anchor goes: nothing below it lives any more. The parents that this lets go may be merged contexts
+    /// themselves, whose anchors go inside this call: what they hold is left to the outermost one, so that chains do
+    /// not recurse.
     static func free(_ head: UInt32) {
         guard let thread = Thread.current else { return letGo(head) }
         append(head, to: thread)

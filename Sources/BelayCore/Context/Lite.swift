@@ -3,11 +3,12 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// A lite context: a leaf for hot paths. Making one writes a cell, asking it reads two, closing it is one compare-and-swap.
+/// A lite context: a leaf for hot paths. Making one writes a cell, asking it reads two, closing it is one
+/// compare-and-swap.
 ///
-/// It keeps its parent as a *handle*, not as a reference. A handle cannot dangle, so that is safe: a parent that closes, or
-/// whose cell serves somebody else by now, does not match any more, and reads as done. The price: with the parent gone
-/// its cause is gone too (a lite that was not asked before says "canceled"), and there are no values.
+/// It keeps its parent as a *handle*, not as a reference. A handle cannot dangle, so that is safe: a parent that
+/// closes, or whose cell serves somebody else by now, does not match any more, and reads as done. The price: with the
+/// parent gone its cause is gone too (a lite that was not asked before says "canceled"), and there are no values.
 ///
 /// Same line and same first words as `Node`, so that look-up, references, close and retain are the same code. A local
 /// context (Local.swift) is the same record in its caller's memory.
@@ -35,8 +36,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         UnsafeMutableRawPointer(self).assumingMemoryBound(to: LiteNode.self)
     }
 
-    /// No listener, no sleeper, no causes. In whole words, as `holdsNothing` looks at them: a load that spans two stores
-    /// which are still under way has to wait for them.
+    /// No listener, no sleeper, no causes. In whole words, as `holdsNothing` looks at them: a load that spans two
+    /// stores which are still under way has to wait for them.
     @inline(__always) func clearLast() {
         word(6).pointee.set(0)
         word(7).pointee.set(0)
@@ -135,8 +136,8 @@ extension Handle {
 }
 
 extension Found {
-    /// Whether its own word and that of the scope it hangs on say that it has not ended; false means nothing. By itself, because
-    /// it calls nothing, and so needs no stack.
+    /// Whether its own word and that of the scope it hangs on say that it has not ended; false means nothing. By
+    /// itself, because it calls nothing, and so needs no stack.
     @inline(__always) func isSurelyLiveLite(_ handle: Handle) -> Bool {
         if state.isDone || state.has(State.timed) { return false }
         guard let above = node.asLite.above.find(Kind.scope), above.state.isSurelyLive else { return false }
@@ -200,8 +201,8 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
             return asNode.state
         }
         guard let parent = above.pin() else {
-            // Closed: nobody knows any more when. A deadline that has passed is at least a reason of its own; but what a
-            // local had for a clock may be that of another runtime by now, which counts only what has a shape.
+            // Closed: nobody knows any more when. A deadline that has passed is at least a reason of its own; but what
+            // a local had for a clock may be that of another runtime by now, which counts only what has a shape.
             let knowsClock = state.runtime == 0 || state.shape != Kind.none
             decide(isPast && knowsClock ? .deadline : .inheritedCanceled)
             return asNode.state
@@ -250,8 +251,8 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
 
     // MARK: waiting
 
-    /// Waits for its end: its own cancel wakes the sleeper directly, its parent's end by a callback on the parent, and one on
-    /// its close where that is not an end.
+    /// Waits for its end: its own cancel wakes the sleeper directly, its parent's end by a callback on the parent, and
+    /// one on its close where that is not an end.
     func wait(until end: Int64) -> belay_status {
         let parent = belay_ctx(bits: above.bits)
         let address = pointee.sleep.address

@@ -3,9 +3,9 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-// A local context is a lite one in its caller's own memory: a `LiteNode` without cell, handle and counters. Opening it is
-// a look at the parent and a few stores, closing it one; the rest is what lite contexts do. It has no use for the second
-// word as references: there cancels that are under way count themselves.
+// A local context is a lite one in its caller's own memory: a `LiteNode` without cell, handle and counters. Opening it
+// is a look at the parent and a few stores, closing it one; the rest is what lite contexts do. It has no use for the
+// second word as references: there cancels that are under way count themselves.
 //
 // The state word says whether there is a local context in that memory, and has the verdict of an open one where `State`
 // has it:
@@ -188,8 +188,8 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         return BELAY_OK
     }
 
-    /// Gives causes back, once nobody writes any more: whoever was woken by a cancel may close at once, while that call is
-    /// still on its way out.
+    /// Gives causes back, once nobody writes any more: whoever was woken by a cancel may close at once, while that call
+    /// is still on its way out.
     @inline(never) fileprivate func closeSlowly() -> belay_status {
         var turns = 0
         while pointee.references.load(ordering: .acquiring) != 0 {
@@ -207,8 +207,8 @@ extension UnsafeMutablePointer where Pointee == LiteNode {
         look(live: BELAY_OK, under: { localStatus(under: $0) }, elsewhere: { localStatusElsewhere() })
     }
 
-    /// Where its own state word and its parent's say that it is live, the looks at these two are all. What else there is
-    /// to do comes last, so that it is a jump and the looks need no stack.
+    /// Where its own state word and its parent's say that it is live, the looks at these two are all. What else there
+    /// is to do comes last, so that it is a jump and the looks need no stack.
     @inline(__always) fileprivate func look<Answer>(
         live: Answer, under: (Found) -> Answer, elsewhere: () -> Answer
     ) -> Answer {

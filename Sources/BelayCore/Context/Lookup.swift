@@ -31,16 +31,16 @@ extension Handle {
     /// Background or todo, which nobody counts and which never end.
     @inline(__always) var isImmortal: Bool { kind == Kind.root && index < Root.firstFree }
 
-    /// The node of a live handle; nil for every other. Nothing keeps the node: it may be closed and recycled at any time
-    /// after. Whoever then reads more of it checks the state word again, or takes a reference first.
+    /// The node of a live handle; nil for every other. Nothing keeps the node: it may be closed and recycled at any
+    /// time after. Whoever then reads more of it checks the state word again, or takes a reference first.
     @inline(__always) func find() -> Found? {
         let region = Region.contexts
         // Acquire: an index below the limit has its base and its memory.
         guard wideIndex < UInt64(region.pointee.limit.load(ordering: .acquiring)) else { return nil }
         let cell = region.pointee.cell(wideIndex, as: Node.self)
         let state = cell.state
-        // A free or closed cell has no kind, and neither has a handle that matches one. Cells here have no other kinds than
-        // those of contexts.
+        // A free or closed cell has no kind, and neither has a handle that matches one. Cells here have no other kinds
+        // than those of contexts.
         guard matches(state.word), bits & Handle.kindMask != 0 else { return nil }
         return Found(node: cell, state: state)
     }

@@ -2,9 +2,9 @@
 import CBelay
 import Synchronization
 
-// A merged context hangs on its first parent like an attached child, and on each other one by a *link* (Links.swift). Its
-// anchor keeps the other parents' scopes, for their causes, and the links, until the last context below has gone. Its clock
-// is the earliest of all, wherever that is (Ways.swift, once deadlines move).
+// A merged context hangs on its first parent like an attached child, and on each other one by a *link* (Links.swift).
+// Its anchor keeps the other parents' scopes, for their causes, and the links, until the last context below has gone.
+// Its clock is the earliest of all, wherever that is (Ways.swift, once deadlines move).
 
 @_cdecl("belay_merge") @implementation
 public func belay_merge(_ parents: UnsafePointer<belay_ctx>?, _ n: Int) -> belay_ctx {
@@ -78,8 +78,8 @@ enum Merge {
     private static func hang(_ above: Parentage, _ scopes: UnsafeMutablePointer<UInt32>, _ count: Int) -> belay_ctx {
         // Before the others, and before the merged context is attached to it, which would not look up any more.
         if above.scope != 0 { _ = node(above.scope).settle() }
-        // Settled by what had ended above them before, and attached: one of their clocks may be the one that counts, and who
-        // settles the merged context by it does not look up from there.
+        // Settled by what had ended above them before, and attached: one of their clocks may be the one that counts,
+        // and who settles the merged context by it does not look up from there.
         for i in 0..<count {
             _ = node(scopes[i]).settle()
             let attached = node(scopes[i]).attach()
@@ -99,8 +99,8 @@ enum Merge {
         node(Handle(anchor).index).asValue.pointee.key.set(key)
         let merged = Anchor.hang(anchor, clock: clock, Limit(), marks: 0, as: .createdMerge)
         if merged.bits == 0 { return merged }
-        // The first parent's end is pushed to it like the others', so that the first to end is the first to be heard of; of
-        // those that have ended already it is the first that counts. Nobody else knows the context yet.
+        // The first parent's end is pushed to it like the others', so that the first to end is the first to be heard
+        // of; of those that have ended already it is the first that counts. Nobody else knows the context yet.
         let scope = node(Handle(merged).index)
         var attached = scope.attach()
         // The first parent's deadline too: the clock that counts now may be moved to later.

@@ -2,10 +2,10 @@
 import CBelay
 import Synchronization
 
-// Moving a deadline. A scope whose deadline was ever moved carries a mark in its state word, and is settled by its deadline
-// under its listen lock, so that a move and the deadline's passing come one after the other. Its descendants were born with
-// other deadlines in mind: unattached ones look at the mark on their way up, attached ones are pushed to, because such a
-// scope is armed as soon as it is attached.
+// Moving a deadline. A scope whose deadline was ever moved carries a mark in its state word, and is settled by its
+// deadline under its listen lock, so that a move and the deadline's passing come one after the other. Its descendants
+// were born with other deadlines in mind: unattached ones look at the mark on their way up, attached ones are pushed
+// to, because such a scope is armed as soon as it is attached.
 
 @_cdecl("belay_set_deadline") @implementation
 public func belay_set_deadline(_ ctx: belay_ctx, _ deadline: belay_instant) -> belay_status {
@@ -47,8 +47,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         guard markMoved() else { return state.verdict.status }
         let above = pointee.scope.get()
         let latest = above == 0 ? Clock.never : node(above).deadline
-        // Where the parent's deadline is not later it is the one that counts. But an instant that has passed ends this one here
-        // and now, and the end by the parent's may be on its way still.
+        // Where the parent's deadline is not later it is the one that counts. But an instant that has passed ends this
+        // one here and now, and the end by the parent's may be on its way still.
         let next = instant < latest || Clock.hasPassed(instant, in: state.runtime) ? instant : Clock.never
         listen.pointee.lock.lock()
         if pointee.clock.get() == index && Clock.hasPassed(pointee.deadline.get(), in: state.runtime) {
@@ -66,8 +66,8 @@ extension UnsafeMutablePointer where Pointee == Node {
             finish()
             return status
         }
-        // Sequentially consistent, after the deadline: whoever attaches it now looks at that afterwards. Where the deadline
-        // of a scope above is the one that counts, listeners have relied on ours so far.
+        // Sequentially consistent, after the deadline: whoever attaches it now looks at that afterwards. Where the
+        // deadline of a scope above is the one that counts, listeners have relied on ours so far.
         let now = State(pointee.state.load(ordering: .sequentiallyConsistent))
         if now.has(State.attached), let clock = clockInEffect {
             let armed = Shard.arm(clock)
@@ -90,8 +90,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         return false
     }
 
-    /// Gives a scope that only its owner has a hold on the next generation, and takes its own deadline away. Whoever has
-    /// the old handle, or a timer of the old life that is under way, finds nothing.
+    /// Gives a scope that only its owner has a hold on the next generation, and takes its own deadline away. Whoever
+    /// has the old handle, or a timer of the old life that is under way, finds nothing.
     fileprivate func reset(_ handle: Handle) -> belay_status {
         let listenIndex = pointee.listen.load(ordering: .acquiring)
         if listenIndex != 0 && Listen.at(listenIndex).pointee.descriptor.get() != 0 { return BELAY_EBUSY }
@@ -105,11 +105,12 @@ extension UnsafeMutablePointer where Pointee == Node {
         guard alone >> Handle.generationShift == handle.generation else { return BELAY_ESTALE }
         let isAlone = alone & (References.countMask | References.striped | References.closing) == 1
         guard isAlone, changeGeneration(alone) else { return BELAY_EBUSY }
-        // Nobody can take a reference by the handle now. The driver may have, and an end that needs none may come first.
+        // Nobody can take a reference by the handle now. The driver may have, and an end that needs none may come
+        // first.
         if state.has(State.armed) { Shard.disarm(listen) }
         guard let ended = startOver(generation: handle.generation + 1) else { return BELAY_OK }
-        // It has ended after all, when the old handle could no longer be brought back: so it is closed, and leaves its parent's
-        // list as any other that has ended.
+        // It has ended after all, when the old handle could no longer be brought back: so it is closed, and leaves its
+        // parent's list as any other that has ended.
         finish()
         makeStale(generation: handle.generation)
         release()

@@ -25,7 +25,8 @@ struct Node: ~Copyable {
     /// Scopes: the scope whose end this one inherited. Kept alive by the chain of parents.
     let origin: Atomic<UInt32>
     /// Scopes: causes (records region): claimed by the first cancel that brings one; given for the deadline at birth.
-    /// Last, where a value has its drop function: one look at the last word tells whether there is anything to give back.
+    /// Last, where a value has its drop function: one look at the last word tells whether there is anything to give
+    /// back.
     let cause: Atomic<UInt32>
     let timeoutCause: Atomic<UInt32>
 }
@@ -35,7 +36,8 @@ struct Node: ~Copyable {
 struct ValueNode: ~Copyable {
     let state: Atomic<UInt64>
     let references: Atomic<UInt64>
-    /// The address of the belay_key, or what stands for a pool (`RequestData.key`); 0 in a detached node, unless it is an anchor's mark.
+    /// The address of the belay_key, or what stands for a pool (`RequestData.key`); 0 in a detached node, unless it is
+    /// an anchor's mark.
     let key: Atomic<UInt64>
     let value: Atomic<UInt64>
     let parent: Atomic<UInt32>
@@ -77,8 +79,8 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// The state word; acquire: what was written before a verdict or a birth is seen after it.
     @inline(__always) var state: State { State(pointee.state.load(ordering: .acquiring)) }
 
-    /// The cell as eight words, since nodes of all kinds are born and looked at in whole words; from `parent` on, a word has
-    /// two fields.
+    /// The cell as eight words, since nodes of all kinds are born and looked at in whole words; from `parent` on, a
+    /// word has two fields.
     @inline(__always) func word(_ position: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
         UnsafeMutableRawPointer(self).assumingMemoryBound(to: Atomic<UInt64>.self) + position
     }
@@ -116,8 +118,8 @@ extension UnsafeMutablePointer where Pointee == ValueNode {
     }
 }
 
-/// The roots of the default runtime: the first cells of the contexts region. They are never done and never go, and nobody
-/// counts on them. Other runtimes have a root each that is a cell like any other.
+/// The roots of the default runtime: the first cells of the contexts region. They are never done and never go, and
+/// nobody counts on them. Other runtimes have a root each that is a cell like any other.
 enum Root {
     static let background = Handle(generation: 1, kind: Kind.root, index: 1)
     static let todo = Handle(generation: 1, kind: Kind.root, index: 2)

@@ -34,8 +34,8 @@ extension UnsafeMutablePointer where Pointee == Node {
                 return false
             }
             if pointee.references.change(old, old &+ 1) {
-                // We are here because threads meet at the word. Where that happens again and again it gets stripes; once
-                // is nothing. Without memory for them it stays as it is.
+                // We are here because threads meet at the word. Where that happens again and again it gets stripes;
+                // once is nothing. Without memory for them it stays as it is.
                 if Thread.meets() { addStripes(generation: generation) }
                 return true
             }
@@ -49,8 +49,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         pointee.references.wrappingAdd(1, ordering: .relaxed)
     }
 
-    /// Gives up a reference. The last one recycles the node, then gives up its parent's, and so on up: a loop, because a
-    /// chain may be a million long.
+    /// Gives up a reference. The last one recycles the node, then gives up its parent's, and so on up: a loop, because
+    /// a chain may be a million long.
     @inline(__always) func release() {
         if index < Root.firstFree { return }
         if pointee.references.get() & References.striped != 0 && releaseOnStripe() { return }
@@ -59,8 +59,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         if count & References.countMask == 0 { recycleUpwards() }
     }
 
-    /// The node's last reference has gone: recycle it, and every ancestor that this frees. Always BELAY_OK, so that a close
-    /// can end in it.
+    /// The node's last reference has gone: recycle it, and every ancestor that this frees. Always BELAY_OK, so that a
+    /// close can end in it.
     @inline(never) @discardableResult func recycleUpwards() -> belay_status {
         var current = self
         while true {
@@ -87,8 +87,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         return BELAY_OK
     }
 
-    /// Gives back all that the node holds, and the node. Runs a value's drop function. Returns the parent's index, whose
-    /// reference is now the caller's to give up.
+    /// Gives back all that the node holds, and the node. Runs a value's drop function. Returns the parent's index,
+    /// whose reference is now the caller's to give up.
     @inline(__always) private func recycle() -> UInt32 {
         let parent = pointee.parent.get()
         let state = State(pointee.state.get())
@@ -109,8 +109,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         return parent
     }
 
-    /// The cell goes back to the magazine, unless its generations are used up. `gone` is what that is counted as; nil for
-    /// a cell that no context came of.
+    /// The cell goes back to the magazine, unless its generations are used up. `gone` is what that is counted as; nil
+    /// for a cell that no context came of.
     @inline(__always) func giveCell(generation: UInt64, runtime: UInt32, counting gone: Int? = nil) {
         Runtime.leave(runtime)
         let thread = Thread.current

@@ -2,8 +2,8 @@
 import CBelayPlatform
 import Synchronization
 
-/// A place of a thread's own to count on one node, the one that it keeps coming back to: without a locked instruction, on a
-/// line that no other thread writes to. Only the node's close looks at it, once.
+/// A place of a thread's own to count on one node, the one that it keeps coming back to: without a locked instruction,
+/// on a line that no other thread writes to. Only the node's close looks at it, once.
 ///
 /// ### Why the close finds every count
 ///
@@ -17,23 +17,25 @@ import Synchronization
 /// | (3) reads the generation: if it is the handle's, that was it | (C) adds `look` to `word`, in each seat on the node |
 /// | (4) if not, swaps (1) back; if that fails the change was counted | (D) adds up what was there, and takes the seats away |
 ///
-/// The barrier makes every thread execute a full barrier, at a point P. If the owner's load (3) comes before P then so does
-/// (1), because the compiler kept their order and P keeps the processor's: (C) finds the change, and nothing more is asked of
-/// the owner. If (3) comes after P it finds (A), and the owner goes to (4). Only it and (C), which comes but once, write
-/// `word`. If the swap succeeds then (C) came before (1), or comes after the swap: either way it finds a word without the
-/// change, which the owner counts elsewhere. If it fails (C) came between, and has found the change. So nobody waits.
+/// The barrier makes every thread execute a full barrier, at a point P. If the owner's load (3) comes before P then so
+/// does (1), because the compiler kept their order and P keeps the processor's: (C) finds the change, and nothing more
+/// is asked of the owner. If (3) comes after P it finds (A), and the owner goes to (4). Only it and (C), which comes
+/// but once, write `word`. If the swap succeeds then (C) came before (1), or comes after the swap: either way it finds
+/// a word without the change, which the owner counts elsewhere. If it fails (C) came between, and has found the change.
+/// So nobody waits.
 ///
-/// To take a seat, to leave it and (B) to (D) are done under the node's listen lock. Who takes one looks at the generation
-/// there; who leaves moves its count to a stripe, which the close takes away under the same lock. So the close finds every
-/// count on a seat or on a stripe, once. Where nobody ever took a seat (`Stripe.isSeated`) there is no barrier.
+/// To take a seat, to leave it and (B) to (D) are done under the node's listen lock. Who takes one looks at the
+/// generation there; who leaves moves its count to a stripe, which the close takes away under the same lock. So the
+/// close finds every count on a seat or on a stripe, once. Where nobody ever took a seat (`Stripe.isSeated`) there is
+/// no barrier.
 ///
-/// Which node a seat is at is a matter of `Habit`. It is its thread record's, so it outlives the node and the thread. Who
-/// takes over the record takes over the seat, with what was counted there.
+/// Which node a seat is at is a matter of `Habit`. It is its thread record's, so it outlives the node and the thread.
+/// Who takes over the record takes over the seat, with what was counted there.
 struct Seat: ~Copyable {
     /// The handle of the node; 0 for none. Set by the owner, taken away by it or by the close.
     private let place = Atomic<UInt64>(0)
-    /// The count, in its lower half: signed, and it means something only in the sum over all. The upper half changes with (C).
-    /// Tests write it, to be between (1) and (3).
+    /// The count, in its lower half: signed, and it means something only in the sum over all. The upper half changes
+    /// with (C). Tests write it, to be between (1) and (3).
     let word = Atomic<UInt64>(0)
     private static let look: UInt64 = 1 << 32
 
@@ -108,8 +110,9 @@ struct Seat: ~Copyable {
         // Acquire: partner of the release in `vacate`.
         let old = Handle(bits: place.load(ordering: .acquiring))
         if old.bits == 0 { return true }
-        // No reference is taken, which might turn out to be the last, and have drop functions run here. As long as the seat is
-        // at the node, the node is as it was, and its close waits for this lock. If not, the record may be any node's.
+        // No reference is taken, which might turn out to be the last, and have drop functions run here. As long as the
+        // seat is at the node, the node is as it was, and its close waits for this lock. If not, the record may be any
+        // node's.
         let node = node(old.index)
         let listen = Listen.at(node.pointee.listen.load(ordering: .acquiring))
         listen.pointee.lock.lock()
@@ -125,7 +128,8 @@ struct Seat: ~Copyable {
 
     private static func count(_ word: UInt64) -> Int32 { Int32(truncatingIfNeeded: word) }
 
-    /// Steps (C) and (D): what was counted on the node; the seat is free. Under the lock, as are all who take seats there.
+    /// Steps (C) and (D): what was counted on the node; the seat is free. Under the lock, as are all who take seats
+    /// there.
     borrowing func vacate(_ index: UInt32, generation: UInt64) -> Int32 {
         guard isPlaced(at: index, generation) else { return 0 }
         let counted = word.wrappingAdd(Seat.look, ordering: .acquiringAndReleasing).oldValue

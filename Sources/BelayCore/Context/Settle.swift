@@ -31,7 +31,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         return self.state
     }
 
-    /// Whether this scope's own deadline has passed, though another was the earlier one at its birth: that one may have moved.
+    /// Whether this scope's own deadline has passed, though another was the earlier one at its birth: that one may have
+    /// moved.
     @inline(__always) private func ownHasPassed(_ state: State) -> Bool {
         state.has(State.timed) && Globals.pointer.pointee.haveMoved.get() != 0
             && Clock.hasPassed(pointee.deadline.get(), in: state.runtime)
@@ -42,8 +43,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         !state.isDone && state.has(State.pulls | State.timed | State.asks) && mayHaveEnded(state)
     }
 
-    /// Whether `settle` might find an end. For callers without a reference: it writes nothing, and a wrong "no" is found
-    /// out by looking at the handle again.
+    /// Whether `settle` might find an end. For callers without a reference: it writes nothing, and a wrong "no" is
+    /// found out by looking at the handle again.
     @inline(__always) func mayHaveEnded(_ state: State) -> Bool {
         if state.has(State.timed), let clock = clockInEffect,
             Clock.hasPassed(clock.pointee.deadline.get(), in: state.runtime)
@@ -56,7 +57,8 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// The same of the unattached scopes above alone.
     @inline(never) func someScopeAboveHasEnded() -> Bool { lookAbove(forMoved: true) }
 
-    /// The walk of `someScopeAboveHasEnded`. Once a deadline was moved, one of theirs may come before those known at our birth.
+    /// The walk of `someScopeAboveHasEnded`. Once a deadline was moved, one of theirs may come before those known at
+    /// our birth.
     @inline(__always) func lookAbove(forMoved: Bool) -> Bool {
         var current = self
         for _ in 0...State.longestRun {
@@ -109,8 +111,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         }
     }
 
-    /// The scope, itself included, whose deadline is the one that counts. One that was moved to "never" leaves it to the
-    /// scopes above.
+    /// The scope, itself included, whose deadline is the one that counts. One that was moved to "never" leaves it to
+    /// the scopes above.
     @inline(__always) var clockInEffect: NodePointer? {
         let clock = pointee.clock.get()
         if clock == 0 { return nil }
@@ -137,14 +139,15 @@ extension UnsafeMutablePointer where Pointee == Node {
         return nil
     }
 
-    /// Ends this scope as the scope above it ended, unless its own deadline came first. `end` is that scope's state, with
-    /// its verdict. Several threads may do this at once, and see different scopes above: the one that puts its origin in
-    /// first decides for all, so that error and cause agree.
+    /// Ends this scope as the scope above it ended, unless its own deadline came first. `end` is that scope's state,
+    /// with its verdict. Several threads may do this at once, and see different scopes above: the one that puts its
+    /// origin in first decides for all, so that error and cause agree.
     func inherit(from above: NodePointer, _ end: State) {
         let source = end.verdict.isInherited ? above.pointee.origin.get() : above.index
         var instant = node(source).endInstant
         if !Clock.isShared(node(source).state.runtime, state.runtime) {
-            // It ended by another clock, through a merged context, which noted its own time; each below it passes that on.
+            // It ended by another clock, through a merged context, which noted its own time; each below it passes that
+            // on.
             let isMerged = !Clock.isShared(above.state.runtime, state.runtime)
             instant = isMerged ? pointee.endedAt.get() : above.pointee.endedAt.get()
             _ = pointee.endedAt.compareExchange(expected: 0, desired: instant, ordering: .relaxed)
@@ -167,8 +170,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         return Clock.isShared(source.state.runtime, state.runtime) ? source.endInstant : pointee.endedAt.get()
     }
 
-    /// When this scope, which has a verdict of its own, ended. A cancel of a scope that had no children does not note the
-    /// time; a child born in that instant inherits.
+    /// When this scope, which has a verdict of its own, ended. A cancel of a scope that had no children does not note
+    /// the time; a child born in that instant inherits.
     private var endInstant: Int64 {
         let noted = pointee.endedAt.get()
         // A foreign parent's deadline is known by when we heard of it.

@@ -23,10 +23,10 @@ import CBelay
 ///
 /// The verdict is the one linearisation point of an end: everything that has a say in it (a cause, the origin) is
 /// written before the swap (release) and read after the word (acquire). *Pushing* an end — marking the attached
-/// descendants, waking, calling back — is a separate step, done once by whoever takes the listen record's lists under its
-/// lock (`push` in End.swift). Because `attached` and `armed` can only be set while the verdict is 0, whoever swaps the
-/// verdict in learns from the same word whether there is anything to push, to unlink, or to disarm: if the bit is not
-/// there it will never be.
+/// descendants, waking, calling back — is a separate step, done once by whoever takes the listen record's lists under
+/// its lock (`push` in End.swift). Because `attached` and `armed` can only be set while the verdict is 0, whoever swaps
+/// the verdict in learns from the same word whether there is anything to push, to unlink, or to disarm: if the bit is
+/// not there it will never be.
 struct State {
     let word: UInt64
 
@@ -47,7 +47,8 @@ struct State {
     static let runtimeShift: UInt64 = 12
     static let runtimeMask: UInt64 = 255 << runtimeShift
     static let shapeShift: UInt64 = 20
-    /// The longest run of unattached scopes: it bounds what asking costs. A power of two, so that one bit of `pulls` tells.
+    /// The longest run of unattached scopes: it bounds what asking costs. A power of two, so that one bit of `pulls`
+    /// tells.
     static let longestRun: UInt64 = 8
 
     @inline(__always) var verdict: Verdict { Verdict(bits: word & State.verdictMask) }
@@ -59,7 +60,8 @@ struct State {
     @inline(__always) var hasLongestRun: Bool { has(State.longestRun << State.pullsShift) }
     /// The bits `pulls` of an unattached child of this one, which has not the longest run.
     @inline(__always) var pullsBelow: UInt64 { (word & State.pulls) &+ (1 << State.pullsShift) }
-    /// Whether a child is born under this scope in a few steps: of the default runtime, no verdict, not the longest run.
+    /// Whether a child is born under this scope in a few steps: of the default runtime, no verdict, not the longest
+    /// run.
     @inline(__always) var isPlain: Bool {
         !has(State.runtimeMask | State.verdictMask | State.longestRun << State.pullsShift)
     }
@@ -123,15 +125,16 @@ struct Verdict: Equatable {
 /// | 28 | heard | callbacks were registered: whoever gives the word the next generation looks at their list | the first registration, holding a reference |
 /// | 27–0 | count | owners, children, pinned callers; while striped also `bias` | |
 ///
-/// Whoever brings the count to 0 recycles the cell. Taking a reference is one compare-and-swap that checks the generation,
-/// so a stale handle can never revive a cell; who has a reference already, or finds the node in a list that the closer has
-/// yet to leave, may just add. Giving one up is a fetch-and-sub with release; the one that reaches 0 acquires.
+/// Whoever brings the count to 0 recycles the cell. Taking a reference is one compare-and-swap that checks the
+/// generation, so a stale handle can never revive a cell; who has a reference already, or finds the node in a list that
+/// the closer has yet to leave, may just add. Giving one up is a fetch-and-sub with release; the one that reaches 0
+/// acquires.
 ///
-/// A word that is exactly (generation, count 1) belongs to a node that is its owner's alone and was never listened to: its
-/// close is the one swap to (generation + 1, count 0). With `extended` it was listened to, by nobody any more: the swap is
-/// to (generation + 1, extended, count 1), and the last reference goes when the node has left its parent's list and the
-/// wheel, where a push or the driver may have counted itself. With `heard` too, that swap is done under the listen lock, and
-/// only if no callback is registered: they are not counted (see `Registration`).
+/// A word that is exactly (generation, count 1) belongs to a node that is its owner's alone and was never listened to:
+/// its close is the one swap to (generation + 1, count 0). With `extended` it was listened to, by nobody any more: the
+/// swap is to (generation + 1, extended, count 1), and the last reference goes when the node has left its parent's list
+/// and the wheel, where a push or the driver may have counted itself. With `heard` too, that swap is done under the
+/// listen lock, and only if no callback is registered: they are not counted (see `Registration`).
 enum References {
     static let striped: UInt64 = 1 << 31
     static let extended: UInt64 = 1 << 30

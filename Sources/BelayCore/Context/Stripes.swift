@@ -2,16 +2,16 @@
 import Synchronization
 
 // A parent that many threads derive from would make its references word the hottest line of the process. When threads
-// are seen to fight over it, the node gets a unit of eight *stripes*, a line each, and a thread counts on its own. (One that
-// keeps coming back counts on its *seat*, and the stripes are for those who have none there: see `Seat`.)
+// are seen to fight over it, the node gets a unit of eight *stripes*, a line each, and a thread counts on its own. (One
+// that keeps coming back counts on its *seat*, and the stripes are for those who have none there: see `Seat`.)
 //
 // A stripe's word is the unit's generation (32 bits) and a signed count (32 bits): a child may be released on another
 // thread than it was derived on, so only the sum over the stripes and the word in the node means anything. Nobody needs
-// the sum while the node is open, because its owner holds it; and a bias in the node's own word keeps that from reaching 0.
-// The close *collapses* the unit: it swaps each stripe for the next generation, which turns later givers to the node's own
-// word, adds what it found there, and takes the bias away. (Per-CPU references with a kill switch are a known technique;
-// the unit's own generation is what makes them safe to reach through a stale handle: units are used again, but a
-// generation of a unit serves one node only, once.)
+// the sum while the node is open, because its owner holds it; and a bias in the node's own word keeps that from
+// reaching 0. The close *collapses* the unit: it swaps each stripe for the next generation, which turns later givers to
+// the node's own word, adds what it found there, and takes the bias away. (Per-CPU references with a kill switch are a
+// known technique; the unit's own generation is what makes them safe to reach through a stale handle: units are used
+// again, but a generation of a unit serves one node only, once.)
 
 struct Stripe: ~Copyable {
     let word: Atomic<UInt64>
@@ -27,7 +27,8 @@ struct Stripe: ~Copyable {
     /// The unit whose first stripe this is: nothing counted, in that generation.
     static func setAll(of first: UInt32, generation: UInt64) {
         at(first).pointee.isSeated.set(0)
-        // Release: partner of the acquire of whoever counts here, which is a compare-and-swap that checks the generation.
+        // Release: partner of the acquire of whoever counts here, which is a compare-and-swap that checks the
+        // generation.
         for offset in 0..<perUnit { at(first + offset).pointee.word.store(generation << 32, ordering: .releasing) }
     }
 
@@ -67,13 +68,13 @@ extension UnsafeMutablePointer where Pointee == Node {
         return unit.bits == 0 || limit < Stripe.perUnit || unit.first > limit - Stripe.perUnit ? nil : unit
     }
 
-    /// `acquire` for a node with stripes, by a caller who has nothing but a handle of that generation. False if the unit
-    /// is not in use; then the node's own word counts.
+    /// `acquire` for a node with stripes, by a caller who has nothing but a handle of that generation. False if the
+    /// unit is not in use; then the node's own word counts.
     @inline(never) func acquireOnStripe(generation: UInt64) -> Bool {
         if let thread = Thread.known, thread.pointee.seat.acquire(self, index, generation: generation) { return true }
         guard let stripes else { return false }
-        // The unit was read through a listen record that may by now be anything. If the node is still of this generation
-        // it was the right one, and adding to it succeeds only while it is.
+        // The unit was read through a listen record that may by now be anything. If the node is still of this
+        // generation it was the right one, and adding to it succeeds only while it is.
         guard pointee.references.load(ordering: .acquiring) >> Handle.generationShift == generation else {
             return false
         }
@@ -108,11 +109,12 @@ extension UnsafeMutablePointer where Pointee == Node {
         listen.pointee.stripes.store(next << 32 | UInt64(chain.head), ordering: .releasing)
         while true {
             let old = pointee.references.get()
-            // Being closed: the unit goes when the node does. (The generation alone would do: the close learns in the step
-            // that takes it whether there are stripes. With `closing` there it is only too late for them to be of use.)
+            // Being closed: the unit goes when the node does. (The generation alone would do: the close learns in the
+            // step that takes it whether there are stripes. With `closing` there it is only too late for them to be of
+            // use.)
             guard old >> Handle.generationShift == generation, old & References.closing == 0 else {
-                // Used up all the same: somebody may have read it, and be on his way to a stripe still when another node has
-                // the unit.
+                // Used up all the same: somebody may have read it, and be on his way to a stripe still when another
+                // node has the unit.
                 return Stripe.setAll(of: chain.head, generation: next &+ 1)
             }
             if pointee.references.change(old, (old | References.striped) &+ References.bias) { break }
@@ -139,8 +141,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         pointee.references.wrappingAdd(change, ordering: .acquiringAndReleasing)
     }
 
-    /// Steps (B) to (D) of `Seat`, if anybody ever had one on this node, whose generation the caller has just changed. Under
-    /// the listen lock.
+    /// Steps (B) to (D) of `Seat`, if anybody ever had one on this node, whose generation the caller has just changed.
+    /// Under the listen lock.
     private func vacateSeats(_ stripes: StripeUnit, generation: UInt64) -> Int32 {
         if Stripe.at(stripes.first).pointee.isSeated.get() == 0 { return 0 }
         Barrier.onAllThreads()

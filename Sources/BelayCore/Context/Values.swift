@@ -9,8 +9,8 @@ import Synchronization
 /// just those on its own key's path (they go with it; the others belong to ancestors, which it keeps alive). A hit or a
 /// miss looks at one cell up to about a dozen keys and at two up to some hundred. The only value of a chain needs none.
 ///
-/// An entry is 0, or the index of a value node, or `deeper` and the index of a cell of sixteen. The hash is one-to-one on
-/// 64 bits, so different keys part within sixteen levels.
+/// An entry is 0, or the index of a value node, or `deeper` and the index of a cell of sixteen. The hash is one-to-one
+/// on 64 bits, so different keys part within sixteen levels.
 enum KeyTrie {
     private static let deeper: UInt32 = 1 << 31
     private static let topShift: UInt64 = 60
@@ -25,9 +25,9 @@ enum KeyTrie {
 
     @inline(__always) private static func valueNode(_ index: UInt32) -> ValuePointer { node(index).asValue }
 
-    /// The value node for `key` in the chain that ends at the value node `nearest` (0: none); nil for a miss. Safe to call
-    /// on a chain that is being recycled: the answer then means nothing, and the caller finds out by looking at its handle
-    /// again.
+    /// The value node for `key` in the chain that ends at the value node `nearest` (0: none); nil for a miss. Safe to
+    /// call on a chain that is being recycled: the answer then means nothing, and the caller finds out by looking at
+    /// its handle again.
     @inline(never) static func find(_ key: UInt64, from nearest: UInt32) -> ValuePointer? {
         if nearest == 0 { return nil }
         let node = valueNode(nearest)
@@ -46,8 +46,8 @@ enum KeyTrie {
         }
     }
 
-    /// The value (0 for a miss) and how deep it was found, if it takes no more than two levels: without a loop, in registers
-    /// that are free at any time. Nil means nothing.
+    /// The value (0 for a miss) and how deep it was found, if it takes no more than two levels: without a loop, in
+    /// registers that are free at any time. Nil means nothing.
     @inline(__always) static func findAtOnce(_ key: UInt64, from nearest: UInt32) -> (value: UInt64, Depth)? {
         if nearest == 0 { return (0, .missed) }
         let node = valueNode(nearest)
@@ -71,15 +71,16 @@ enum KeyTrie {
         leaf.map { ($0.pointee.value.get(), depth) } ?? (0, .missed)
     }
 
-    /// How deep a look-up found what it looked for: in the context's nearest value, on the first or second level of the trie,
-    /// or by a longer way.
+    /// How deep a look-up found what it looked for: in the context's nearest value, on the first or second level of the
+    /// trie, or by a longer way.
     enum Depth: Int {
         case nearest, first, second, further, missed
 
         @inline(__always) var place: Int { Counter.valueNearest.rawValue + rawValue }
         @inline(__always) func count() { Counter.add(at: place) }
 
-        /// By a thread that has no record yet. Answers the value, so that it can be the caller's last step, which needs no stack.
+        /// By a thread that has no record yet. Answers the value, so that it can be the caller's last step, which needs
+        /// no stack.
         @inline(never) func countFirst(_ value: UInt64) -> UnsafeMutableRawPointer? {
             count()
             return UnsafeMutableRawPointer(bitPattern: UInt(value))

@@ -2,9 +2,9 @@
 import CBelay
 import Synchronization
 
-/// Somebody's own source of cancellation as a parent. The wrapper is an anchor, which holds what follows and answers for
-/// values, and (unless an inner context decides all) a scope under it, which the source ends. There is one registration, one
-/// watched descriptor or one poll for the wrapper, however many contexts hang on it.
+/// Somebody's own source of cancellation as a parent. The wrapper is an anchor, which holds what follows and answers
+/// for values, and (unless an inner context decides all) a scope under it, which the source ends. There is one
+/// registration, one watched descriptor or one poll for the wrapper, however many contexts hang on it.
 ///
 /// | path | who notices the end |
 /// |---|---|
@@ -13,8 +13,8 @@ import Synchronization
 /// | descriptor | the poller's epoll set, or the host's loop |
 /// | polled | whoever asks; and a timer, once somebody listens below |
 ///
-/// Kept in one record, in words written before the wrapper is published; `token`, which stop is called with, and `polling`
-/// may come later.
+/// Kept in one record, in words written before the wrapper is published; `token`, which stop is called with, and
+/// `polling` may come later.
 enum Foreign {
     typealias Operations = UnsafePointer<belay_custom_ops>
 
@@ -155,8 +155,8 @@ enum Foreign {
         pinned.unpin()
     }
 
-    /// The first listener is below a polled parent: from now on it is asked now and then. No more than one timer, which ends
-    /// with the wrapper.
+    /// The first listener is below a polled parent: from now on it is asked now and then. No more than one timer, which
+    /// ends with the wrapper.
     static func startPolling(_ wrapper: NodePointer) -> belay_status {
         let record = UInt32(truncatingIfNeeded: wrapper.held)
         let (first, _) = word(record, .polling).pointee.compareExchange(expected: 0, desired: 1, ordering: .relaxed)
@@ -177,8 +177,8 @@ enum Foreign {
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
-    /// Asks the source of this wrapper whether it has ended, and marks it so; like all of settling, that tells nobody. The
-    /// caller keeps the node and holds no lock.
+    /// Asks the source of this wrapper whether it has ended, and marks it so; like all of settling, that tells nobody.
+    /// The caller keeps the node and holds no lock.
     func askOwner() {
         if state.isDone { return }
         let record = UInt32(truncatingIfNeeded: held)

@@ -3,7 +3,8 @@ import CBelay
 
 /// The values of foreign parents, which their sources answer for.
 enum ForeignValues {
-    /// The value for a key that the chain of `handle` does not have, or not before a foreign parent that answers for values.
+    /// The value for a key that the chain of `handle` does not have, or not before a foreign parent that answers for
+    /// values.
     @inline(never) static func find(_ key: UInt64, _ handle: Handle) -> UInt64 {
         guard let pinned = handle.pin() else { return 0 }
         defer { pinned.unpin() }

@@ -3,9 +3,9 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// Waits for the descriptors of foreign parents: all of them in one epoll set, which one thread sleeps on, started by the
-/// first. The set of a runtime that its host drives is looked at by its polls instead. Each descriptor reports once, with
-/// its wrapper's handle.
+/// Waits for the descriptors of foreign parents: all of them in one epoll set, which one thread sleeps on, started by
+/// the first. The set of a runtime that its host drives is looked at by its polls instead. Each descriptor reports
+/// once, with its wrapper's handle.
 struct Poller: ~Copyable {
     /// Descriptor + 1 of the set; 0 until the first. It stays open for good, so its number is never somebody else's.
     private let set: Atomic<UInt32>
@@ -50,8 +50,8 @@ struct Poller: ~Copyable {
         }
     }
 
-    /// Has the wrapper end when the descriptor becomes readable. Answers what `forget` needs; 0, and the last status, on
-    /// failure.
+    /// Has the wrapper end when the descriptor becomes readable. Answers what `forget` needs; 0, and the last status,
+    /// on failure.
     static func watch(_ descriptor: Int32, for wrapper: belay_ctx) -> UInt64 {
         let number = Handle(wrapper).runtime
         let isManual = Runtime.at(number).pointee.isManual
@@ -65,7 +65,8 @@ struct Poller: ~Copyable {
         return 0
     }
 
-    /// The source goes, and its descriptor perhaps with it. Another runtime's wrapper may watch the same one in another set.
+    /// The source goes, and its descriptor perhaps with it. Another runtime's wrapper may watch the same one in another
+    /// set.
     static func forget(_ watched: UInt64) {
         belaycore_poll_remove(Int32(watched >> 32) - 1, Int32(truncatingIfNeeded: watched))
     }

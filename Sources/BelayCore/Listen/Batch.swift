@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension Executor {
-    /// Tasks of one runtime that are queued at once: one look at the lock, and one call for the threads that are to come.
+    /// Tasks of one runtime that are queued at once: one look at the lock, and one call for the threads that are to
+    /// come.
     struct Batch {
         private(set) var head: UInt32 = 0
         private(set) var tail: UInt32 = 0

@@ -5,19 +5,19 @@ import Synchronization
 
 /// Where a runtime's callbacks run: the host's executor if it gave one, a pool of threads, or the host's loop.
 ///
-/// The pool starts with the first task and keeps up to a thread per processor busy, and two where there is but one. Callbacks may block, also on each
-/// other, so it must not stop there: while tasks are queued and no thread is free, the driver looks every millisecond
-/// whether anything was taken from the queue since, and if not starts one more thread. So whatever number of callbacks
-/// block, the next one runs (up to `mostThreads`).
+/// The pool starts with the first task and keeps up to a thread per processor busy, and two where there is but one.
+/// Callbacks may block, also on each other, so it must not stop there: while tasks are queued and no thread is free,
+/// the driver looks every millisecond whether anything was taken from the queue since, and if not starts one more
+/// thread. So whatever number of callbacks block, the next one runs (up to `mostThreads`).
 ///
-/// Threads that find nothing to do for a while end. Under a steady load each is called in its turn, so none does: then as
-/// many end as were never needed all at once in that time.
+/// Threads that find nothing to do for a while end. Under a steady load each is called in its turn, so none does: then
+/// as many end as were never needed all at once in that time.
 ///
 /// A runtime that is driven by a loop has no threads: its queue is run by `Loop.poll`.
 struct Executor: ~Copyable {
     let lock: Lock
-    /// Under the lock: the queue, the threads that sleep, how many of them were called, all threads but the one that drives,
-    /// and how many tasks were ever taken from the queue and put into it.
+    /// Under the lock: the queue, the threads that sleep, how many of them were called, all threads but the one that
+    /// drives, and how many tasks were ever taken from the queue and put into it.
     let head: Atomic<UInt32>
     private let tail: Atomic<UInt32>
     let idle: Atomic<UInt32>
@@ -30,15 +30,15 @@ struct Executor: ~Copyable {
     let signal: Atomic<UInt32>
     /// When the driver is to look after the queue. 0 before the first use means nothing is to be watched.
     let watchAt: Atomic<Int64>
-    /// Under the lock: the fewest threads that had nothing to do after others were called, since when that is counted, and
-    /// how many of these may still end.
+    /// Under the lock: the fewest threads that had nothing to do after others were called, since when that is counted,
+    /// and how many of these may still end.
     private let spare: Atomic<UInt32>
     let surplus: Atomic<UInt32>
     private let spareSince: Atomic<Int64>
     /// Threads that the pool keeps busy without being asked for more; 0 until it is known.
     private let width: Atomic<UInt32>
-    /// Tasks that were submitted and are not over, and calls that may submit some (`expect`). Counted where the runtime can be
-    /// freed.
+    /// Tasks that were submitted and are not over, and calls that may submit some (`expect`). Counted where the runtime
+    /// can be freed.
     let outstanding: Atomic<UInt32>
     /// Under the lock: nobody drives the runtime, and a thread that was called is about to. See `Crew`.
     private let isVacant: Atomic<UInt32>
@@ -62,8 +62,8 @@ struct Executor: ~Copyable {
         batch.submit()
     }
 
-    /// Takes a batch in, unless there is a host's executor to give it to, or the runtime has gone. Function and argument of the
-    /// host's belong together, so they are read together.
+    /// Takes a batch in, unless there is a host's executor to give it to, or the runtime has gone. Function and
+    /// argument of the host's belong together, so they are read together.
     borrowing func enter(_ batch: Batch, _ number: UInt32, isManual: Bool)
         -> (host: Submit?, own: UnsafeMutableRawPointer?, isOpen: Bool)
     {
@@ -111,8 +111,8 @@ struct Executor: ~Copyable {
         settle(number)
     }
 
-    /// Tasks of this runtime are about to be submitted, which nobody else finds where they were: its free is to wait for them
-    /// too. The caller keeps the number from being another runtime's until he says `settle`.
+    /// Tasks of this runtime are about to be submitted, which nobody else finds where they were: its free is to wait
+    /// for them too. The caller keeps the number from being another runtime's until he says `settle`.
     @inline(__always) static func expect(_ number: UInt32) {
         if number != 0 { Runtime.at(number).pointee.executor.outstanding.wrappingAdd(1, ordering: .relaxed) }
     }
@@ -157,8 +157,8 @@ struct Executor: ~Copyable {
         if watch { Executor.hastenWatch(number) }
     }
 
-    /// The thread is counted already. If it cannot be started and there is no other, the work is done here: late and on the
-    /// wrong thread is better than never.
+    /// The thread is counted already. If it cannot be started and there is no other, the work is done here: late and on
+    /// the wrong thread is better than never.
     borrowing func startThread(_ number: UInt32) {
         if Crew.start(number, asDriver: false) == 0 { return }
         lock.lock()
@@ -191,8 +191,8 @@ struct Executor: ~Copyable {
         return task
     }
 
-    /// By the driver, which has fired what is due: a task for it to run itself, if a thread is on its way that can take its
-    /// place. Then the place is vacant.
+    /// By the driver, which has fired what is due: a task for it to run itself, if a thread is on its way that can take
+    /// its place. Then the place is vacant.
     @inline(__always) borrowing func relieve() -> UnsafeMutablePointer<Task>? {
         head.get() == 0 ? nil : relieveSlowly()
     }
@@ -206,8 +206,8 @@ struct Executor: ~Copyable {
         return task
     }
 
-    /// Runs tasks, until the calling thread has something else to do. (All in one place, so that the stack below a task is the
-    /// same whoever runs it: a profile tells births apart by their stacks.)
+    /// Runs tasks, until the calling thread has something else to do. (All in one place, so that the stack below a task
+    /// is the same whoever runs it: a profile tells births apart by their stacks.)
     borrowing func work(_ number: UInt32, first: UnsafeMutablePointer<Task>?, isNamedDriver: Bool) -> Crew.Next {
         var task = first
         while true {

@@ -4,8 +4,8 @@ import Synchronization
 
 /// The end of a runtime's executor: its last tasks are over, and its threads have gone.
 extension Executor {
-    /// Waits until no task is outstanding, and turns away what comes later if `closing`. False if `end` comes first; then it
-    /// can be called again.
+    /// Waits until no task is outstanding, and turns away what comes later if `closing`. False if `end` comes first;
+    /// then it can be called again.
     @inline(never) borrowing func drain(_ number: UInt32, isManual: Bool, closing: Bool = false, until end: Int64)
         -> Bool
     {

@@ -2,8 +2,8 @@
 import CBelay
 import Synchronization
 
-/// The watch: while tasks are queued and no thread is free, the driver comes by every `watchInterval`, and starts one more
-/// thread if the queue has not moved.
+/// The watch: while tasks are queued and no thread is free, the driver comes by every `watchInterval`, and starts one
+/// more thread if the queue has not moved.
 extension Executor {
     private static let mostThreads: UInt32 = 1024
     static let watchInterval: Int64 = 1_000_000
@@ -30,8 +30,8 @@ extension Executor {
         }
     }
 
-    /// By the driver: adds a thread if the queue has not moved since the last look, and there is none that was called and is
-    /// only slow to come.
+    /// By the driver: adds a thread if the queue has not moved since the last look, and there is none that was called
+    /// and is only slow to come.
     static func watch(_ number: UInt32, now: Int64) {
         if nextWatch(number) > now { return }
         Runtime.at(number).pointee.executor.look(number)

@@ -3,8 +3,8 @@ import Synchronization
 
 /// What only listeners need, apart from the node: made for the first of them, one cache line, in a region of its own.
 ///
-/// The lock outlives the record: it is a lock in the record's next life too, and never set to anything. So whoever has read
-/// a node's record may take its lock without keeping the node, and see then whether it still is that node's.
+/// The lock outlives the record: it is a lock in the record's next life too, and never set to anything. So whoever has
+/// read a node's record may take its lock without keeping the node, and see then whether it still is that node's.
 ///
 /// | field | guarded by |
 /// |---|---|
@@ -13,8 +13,8 @@ import Synchronization
 /// | entry (the timer) | the lock of the shard it is in |
 /// | sleep | nothing: see `Wait` |
 ///
-/// Locks are taken from ancestors down, parents of merged contexts included, and after the one of `LinkPushes`. A push has
-/// two at a time, and for a moment that of a merged context.
+/// Locks are taken from ancestors down, parents of merged contexts included, and after the one of `LinkPushes`. A push
+/// has two at a time, and for a moment that of a merged context.
 struct Listen: ~Copyable {
     let lock: Lock
     /// What waiters sleep on: 2 while one may sleep, 1 once they were woken.
@@ -54,8 +54,8 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// The listen record; the node has one and is kept alive by the caller.
     @inline(__always) var listen: UnsafeMutablePointer<Listen> { Listen.at(pointee.listen.load(ordering: .acquiring)) }
 
-    /// The index of the listen record, made if need be; nil when there is no memory. The caller holds a reference; before
-    /// it lets go of that, the references word says that there is a record, and perhaps more.
+    /// The index of the listen record, made if need be; nil when there is no memory. The caller holds a reference;
+    /// before it lets go of that, the references word says that there is a record, and perhaps more.
     @inline(__always) func ensureListen(marks: UInt64 = References.extended) -> UInt32? {
         let present = pointee.listen.load(ordering: .acquiring)
         let index = present == 0 ? makeListen() : present

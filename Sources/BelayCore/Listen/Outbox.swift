@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension Registration {
-    /// What is to run because scopes have ended: wakers at once; then, with `send`, what goes to the executor; inline callbacks,
-    /// which may take their time, last, in the order of their registration within a scope.
+    /// What is to run because scopes have ended: wakers at once; then, with `send`, what goes to the executor; inline
+    /// callbacks, which may take their time, last, in the order of their registration within a scope.
     struct Outbox {
         private var batch = Executor.Batch()
         private var firstInline: UInt32 = 0

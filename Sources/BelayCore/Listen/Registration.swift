@@ -2,19 +2,19 @@
 import CBelay
 import Synchronization
 
-/// Callbacks on the end of a context. A registration stands in the list of its scope's listen record, and does not count as
-/// a reference. This keeps the two together:
+/// Callbacks on the end of a context. A registration stands in the list of its scope's listen record, and does not
+/// count as a reference. This keeps the two together:
 ///
-/// 1. A registration is put in the list under the record's lock, if the list has not been taken and the node has not been
-///    closed; and it is *pending* from then on until it is taken out, or a push that has taken the list passes it. It
-///    never becomes pending again.
-/// 2. A scope is not recycled before its list is empty or every registration in it has been passed. A close that needs no push sees
-///    `References.heard` and looks at the list under the lock, together with the swap that decides; every other one pushes
-///    the end, and whoever pushes keeps the scope until he has passed them all. (A node
-///    that is not a scope is told of its close alone; see `add(atCloseOf:)`.)
-/// 3. Hence a registration that was pending before somebody took the lock of its scope's record, and is pending after, did
-///    not lose its scope meanwhile, and the lock is that scope's. That is how a stop gets there without a reference. The
-///    lock can be taken even if the record is another scope's by now, or free (`Listen`).
+/// 1. A registration is put in the list under the record's lock, if the list has not been taken and the node has not
+///    been closed; and it is *pending* from then on until it is taken out, or a push that has taken the list passes it.
+///    It never becomes pending again.
+/// 2. A scope is not recycled before its list is empty or every registration in it has been passed. A close that needs
+///    no push sees `References.heard` and looks at the list under the lock, together with the swap that decides; every
+///    other one pushes the end, and whoever pushes keeps the scope until he has passed them all. (A node that is not a
+///    scope is told of its close alone; see `add(atCloseOf:)`.)
+/// 3. Hence a registration that was pending before somebody took the lock of its scope's record, and is pending after,
+///    did not lose its scope meanwhile, and the lock is that scope's. That is how a stop gets there without a
+///    reference. The lock can be taken even if the record is another scope's by now, or free (`Listen`).
 enum Registration {
     typealias Function = @convention(c) (UnsafeMutableRawPointer?) -> Void
 
@@ -90,8 +90,8 @@ enum Registration {
         add(on: scope.index, runtime: scope.state.runtime, function, argument, flags: flags)
     }
 
-    /// A callback on the close of a context that ends nothing by it but leaves (`tellLeaves`). {0} and the last status if it
-    /// has been closed, or there is no memory.
+    /// A callback on the close of a context that ends nothing by it but leaves (`tellLeaves`). {0} and the last status
+    /// if it has been closed, or there is no memory.
     static func add(atCloseOf parent: Handle, _ function: Function, _ argument: UnsafeMutableRawPointer?, flags: UInt64)
         -> belay_reg
     {
@@ -170,7 +170,8 @@ enum Registration {
 
     // MARK: the end has come
 
-    /// Takes a task of a list that was taken out of *pending*, and sees to it that it runs; or frees it, if a stop came first.
+    /// Takes a task of a list that was taken out of *pending*, and sees to it that it runs; or frees it, if a stop came
+    /// first.
     static func dispatch(_ task: UnsafeMutablePointer<Task>, to outbox: inout Outbox) {
         if task.pointee.change(Task.pending, to: Task.queued) { outbox.add(task) } else { task.free() }
     }
@@ -192,8 +193,8 @@ enum Registration {
 extension Listen {
     /// Whether a registration may join: for a caller who has no hold on the node whose record this was.
     @inline(__always) fileprivate borrowing func accepts(for node: NodePointer, generation: UInt64) -> Bool {
-        // In this order. If the node is in that life still, it was when the list was looked at, so it was the node's list; and
-        // a close that is to change that needs this lock.
+        // In this order. If the node is in that life still, it was when the list was looked at, so it was the node's
+        // list; and a close that is to change that needs this lock.
         if isTaken || node.state.isDone { return false }
         let references = node.pointee.references.load(ordering: .acquiring)
         return references >> Handle.generationShift == generation && references & References.heard != 0

@@ -53,7 +53,8 @@ extension Registration {
         return BELAY_STOP_GONE
     }
 
-    /// Takes a task that was pending with this word out of its scope's list, and frees it. False if it is in no list any more.
+    /// Takes a task that was pending with this word out of its scope's list, and frees it. False if it is in no list
+    /// any more.
     private static func withdraw(_ task: UnsafeMutablePointer<Task>, _ state: UInt64, from scope: NodePointer) -> Bool {
         let listen = scope.listen
         listen.pointee.lock.lock()
@@ -69,8 +70,8 @@ extension Registration {
 }
 
 extension Task {
-    /// The node of a registration; nil if its word has changed. In another life of the cell there stands something else,
-    /// which may be no node's index at all.
+    /// The node of a registration; nil if its word has changed. In another life of the cell there stands something
+    /// else, which may be no node's index at all.
     @inline(__always) fileprivate func scope(ifStill word: UInt64) -> UInt32? {
         // Acquire: LoadLoad; partner of the fences where cells are taken.
         let scope = link.load(ordering: .acquiring)
@@ -82,8 +83,8 @@ extension Task {
         (word | ~Handle.generationMask) &+ 1
     }
 
-    /// For a registration that will not run: only what runs is waited for, and nobody else changes it any more, so a store is
-    /// enough. Release: whoever finds the handle stale has the stop before it.
+    /// For a registration that will not run: only what runs is waited for, and nobody else changes it any more, so a
+    /// store is enough. Release: whoever finds the handle stale has the stop before it.
     @inline(__always) fileprivate func becomeFree(after word: UInt64) {
         state.store(Task.next(after: word), ordering: .releasing)
     }

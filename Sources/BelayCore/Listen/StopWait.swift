@@ -37,8 +37,8 @@ enum Waiting {
         return status
     }
 
-    /// The calling thread is about to wait for the thing that `handle` names. False if that would be for ever; else `end`
-    /// follows the wait.
+    /// The calling thread is about to wait for the thing that `handle` names. False if that would be for ever; else
+    /// `end` follows the wait.
     static func begin(_ handle: Handle) -> Bool {
         // A thread that is inside of nothing is in nobody's way.
         if Thread.known?.pointee.running ?? 0 == 0 { return true }
@@ -66,8 +66,8 @@ enum Waiting {
         while true {
             let state = task.pointee.state.load(ordering: .acquiring)
             guard handle.matches(state) else { return BELAY_STOP_GONE }
-            // The mark goes in before the sleep; the one who frees the task takes it out with the same swap that moves the
-            // generation on, so either the sleep does not begin or it is ended.
+            // The mark goes in before the sleep; the one who frees the task takes it out with the same swap that moves
+            // the generation on, so either the sleep does not begin or it is ended.
             guard task.pointee.state.change(state, state | Task.awaited) else { continue }
             belaycore_futex_wait(task.generationAddress, UInt32(truncatingIfNeeded: handle.generation), end)
             if end != Clock.never && Clock.now >= end {
@@ -76,8 +76,8 @@ enum Waiting {
         }
     }
 
-    /// Whether the task is over, where there is no time left. Acquire: who hears that it is sees what the function wrote;
-    /// partner of the release in `free`.
+    /// Whether the task is over, where there is no time left. Acquire: who hears that it is sees what the function
+    /// wrote; partner of the release in `free`.
     private static func look(_ task: UnsafeMutablePointer<Task>, _ handle: Handle) -> belay_status {
         handle.matches(task.pointee.state.load(ordering: .acquiring)) ? BELAY_TIMEOUT : BELAY_STOP_GONE
     }

@@ -16,11 +16,11 @@ import Synchronization
 /// | stopped | it will not run; the cell is still in a list or queue | whoever takes it from there: to free |
 /// | 0 | free: the generation has moved on | a new birth |
 ///
-/// Work is born queued, and nobody stops it. A registration leaves *pending* under the lock of the list it is in, or, once that
-/// was taken, by compare-and-swap. A timer leaves it only under its shard's lock, where it also leaves the wheel. No flag of
-/// a pending task changes: `dismissed` goes into running timers, which never become pending again, and `awaited` into what
-/// runs. So a stop that has the lock needs no swap. The step to free is release: who waits for it (`Waiting.look`) acquires
-/// it, and sees what the callback wrote.
+/// Work is born queued, and nobody stops it. A registration leaves *pending* under the lock of the list it is in, or,
+/// once that was taken, by compare-and-swap. A timer leaves it only under its shard's lock, where it also leaves the
+/// wheel. No flag of a pending task changes: `dismissed` goes into running timers, which never become pending again,
+/// and `awaited` into what runs. So a stop that has the lock needs no swap. The step to free is release: who waits for
+/// it (`Waiting.look`) acquires it, and sees what the callback wrote.
 struct Task: ~Copyable {
     let state: Atomic<UInt64>
     /// While running: the handle of the task whose end it waits for, 0 for none. Finds rings of waiters.

@@ -7,10 +7,10 @@ import Synchronization
 // So waiting arms nothing and starts no thread. It attaches the scope, for cancels to be pushed to.
 
 extension Listen {
-    /// No wake-up is lost: a waiter sets the mark (0 to 2), then looks at the verdict, then sleeps while the word is 2; a
-    /// push puts the verdict in, then looks at the mark, and where it is set makes it 1 and wakes. Mark and verdict are
-    /// sequentially consistent on both sides, so a waiter that misses the verdict is seen by the push. A 1 stays: with
-    /// two waiters, the later one's mark must not put an earlier one to sleep that the push believes awake.
+    /// No wake-up is lost: a waiter sets the mark (0 to 2), then looks at the verdict, then sleeps while the word is 2;
+    /// a push puts the verdict in, then looks at the mark, and where it is set makes it 1 and wakes. Mark and verdict
+    /// are sequentially consistent on both sides, so a waiter that misses the verdict is seen by the push. A 1 stays:
+    /// with two waiters, the later one's mark must not put an earlier one to sleep that the push believes awake.
     borrowing func markSleeper() {
         _ = sleep.compareExchange(expected: 0, desired: 2, ordering: .sequentiallyConsistent)
         atomicMemoryFence(ordering: .sequentiallyConsistent)

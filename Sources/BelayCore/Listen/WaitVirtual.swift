@@ -3,8 +3,8 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// Waiting where time is a virtual clock's: a thread cannot be its own timer, because only a poll knows when time goes on.
-/// So everything that may end the wait is a callback or a timer that wakes the thread.
+/// Waiting where time is a virtual clock's: a thread cannot be its own timer, because only a poll knows when time goes
+/// on. So everything that may end the wait is a callback or a timer that wakes the thread.
 enum WaitVirtual {
     /// The timeout is measured by the first context's clock.
     @inline(never) static func run(
@@ -41,8 +41,8 @@ enum WaitVirtual {
             if let done = WaitAny.firstDone(ctxs, n, index) { return done }
             // Where its runtime was freed the clock has stopped, and the alarm is the last one.
             if end != Clock.never && (Clock.now(in: clock) >= end || hasStopped(clock)) { return BELAY_TIMEOUT }
-            // Nobody is told of a lite context's cancel but those who sleep on its own word, so a wait for one looks now and
-            // then.
+            // Nobody is told of a lite context's cancel but those who sleep on its own word, so a wait for one looks
+            // now and then.
             var until = Clock.never
             for i in 0..<n where Handle(ctxs[i]).kind == Kind.lite { until = Clock.after(1_000_000) }
             wakers.sleep(until: until)
@@ -53,8 +53,8 @@ enum WaitVirtual {
         clock != 0 && Runtime.at(clock).pointee.phase != Runtime.open
     }
 
-    /// Has the end of a context wake the thread; of a lite one, its parent's end and its own deadline. False, and the last
-    /// status, on failure.
+    /// Has the end of a context wake the thread; of a lite one, its parent's end and its own deadline. False, and the
+    /// last status, on failure.
     private static func watch(_ ctx: belay_ctx, _ wakers: inout Wakers) -> Bool {
         let handle = Handle(ctx)
         guard handle.kind == Kind.lite, let pinned = handle.pin() else { return wakers.wake(atEndOf: ctx) }
@@ -140,8 +140,8 @@ private struct Wakers {
     /// From here on a waker ends the next sleep.
     func prepare() {
         word.pointee.store(0, ordering: .sequentiallyConsistent)
-        // StoreLoad, before the looks, which are no more than acquire: a waker (`Wait.waker`) writes its 1 after what it
-        // tells of, so where this 0 has undone the 1, the looks see that.
+        // StoreLoad, before the looks, which are no more than acquire: a waker (`Wait.waker`) writes its 1 after what
+        // it tells of, so where this 0 has undone the 1, the looks see that.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
     }
 

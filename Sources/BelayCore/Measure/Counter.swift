@@ -3,14 +3,14 @@ import Synchronization
 
 /// What is counted while contexts work. Each thread has a word for each, behind its record, which it alone writes: a
 /// plain load and store, one instruction, on a line that no other thread writes to. Whoever reads adds up those of all
-/// threads, also of past ones, whose records stay. So a counter never goes back, and a sum is exact once the threads are
-/// at rest.
+/// threads, also of past ones, whose records stay. So a counter never goes back, and a sum is exact once the threads
+/// are at rest.
 ///
 /// What is a difference (what lives) is not counted; it is read as one. Where the compiler is given BELAY_NO_COUNTERS
 /// nothing here is kept, and all of it reads 0: that is for measuring what counting costs.
 enum Counter: Int {
-    /// Contexts by how they were derived; counted by `publish`. These two share a line with `goneScope`: that is what most
-    /// derivations and closes touch.
+    /// Contexts by how they were derived; counted by `publish`. These two share a line with `goneScope`: that is what
+    /// most derivations and closes touch.
     case createdCancel, createdTimeout
     /// Contexts that have gone, by shape: two words for each kind, from 0 on; the second one for those that had a
     /// verdict. Counted when the cell is recycled: `Counter.gone`.
@@ -21,8 +21,8 @@ enum Counter: Int {
     case createdCustom, createdCustomValue, createdCustomDetached
     /// Nobody's own: what merged contexts, foreign parents and runtimes hang on; and the roots of runtimes.
     case createdInnerScope, createdInnerValue, createdInnerDetached, createdRoot
-    /// Verdicts by reason, counted by whoever swaps one in. Closed: by a close that had others to tell. Most closes have
-    /// not, and leave no verdict: those are `goneScope` and `goneLite`.
+    /// Verdicts by reason, counted by whoever swaps one in. Closed: by a close that had others to tell. Most closes
+    /// have not, and leave no verdict: those are `goneScope` and `goneLite`.
     case endedCanceled, endedDeadline, endedParent, endedClosed
     case attached, reset
     case groupMade, groupGone

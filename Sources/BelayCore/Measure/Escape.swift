@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension Writer {
-    /// Somebody's bytes, up to a NUL, for between two quotes: what is not UTF-8 becomes U+FFFD; what cannot stand in a string
-    /// of JSON is escaped as there. Control characters are replaced by blanks if `isPlain`.
+    /// Somebody's bytes, up to a NUL, for between two quotes: what is not UTF-8 becomes U+FFFD; what cannot stand in a
+    /// string of JSON is escaped as there. Control characters are replaced by blanks if `isPlain`.
     @inline(never) mutating func put(escaped text: UnsafeRawBufferPointer, isPlain: Bool) {
         var i = 0
         while i < text.count && text[i] != 0 {
@@ -24,7 +24,8 @@ extension Writer {
         }
     }
 
-    /// How many bytes the character has that the text begins with; 0 if that is none. Nothing behind a NUL is looked at.
+    /// How many bytes the character has that the text begins with; 0 if that is none. Nothing behind a NUL is looked
+    /// at.
     @inline(never) private static func characterLength(_ text: UnsafeRawBufferPointer) -> Int {
         guard let first = Utf8First(text[0]) else { return 0 }
         var next = first.second

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelayPlatform
 
-/// An ELF file of 64 bits, as far as it tells which function an address is in, where its sections are, and its build id. Everything in it is
-/// looked at with its bounds: the file may be cut short, replaced, or no ELF file at all, and then it knows nothing.
+/// An ELF file of 64 bits, as far as it tells which function an address is in, where its sections are, and its build
+/// id. Everything in it is looked at with its bounds: the file may be cut short, replaced, or no ELF file at all, and
+/// then it knows nothing.
 struct Image {
     struct Symbol {
         /// In the file, without a NUL.

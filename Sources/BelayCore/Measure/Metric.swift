@@ -27,9 +27,9 @@ enum Metric: Int {
         return 0..<Lateness.buckets ~= place ? place : nil
     }
 
-    /// What Prometheus shows under one name, measurements that a label tells apart and that make sense added up: its type
-    /// there, its name, the label, and help. Behind it its measurements, in the order of the cases: what each is called,
-    /// the label's value, and what it means. What there is none of is empty.
+    /// What Prometheus shows under one name, measurements that a label tells apart and that make sense added up: its
+    /// type there, its name, the label, and help. Behind it its measurements, in the order of the cases: what each is
+    /// called, the label's value, and what it means. What there is none of is empty.
     fileprivate static var texts: StaticString {
         """
         gauge\0belay_contexts\0\0Contexts that are open or kept alive by a child.\0\
@@ -189,8 +189,8 @@ struct MetricRows {
         return row
     }
 
-    /// The one of that name. Looked for from here on, and then from the beginning: names are most often asked for in the
-    /// order of the table.
+    /// The one of that name. Looked for from here on, and then from the beginning: names are most often asked for in
+    /// the order of the table.
     mutating func find(_ name: UnsafePointer<CChar>) -> Metric? {
         let start = index
         while let row = next() {

@@ -202,8 +202,8 @@ struct Profile: ~Copyable {
         emit(Field.location)
     }
 
-    /// The function's number; written when it is first asked for, and once for each file that lines of it are from: code
-    /// of others may be inlined there. 0 if there is no room for more.
+    /// The function's number; written when it is first asked for, and once for each file that lines of it are from:
+    /// code of others may be inlined there. 0 if there is no room for more.
     @inline(never) private mutating func function(
         _ symbol: Image.Symbol, _ place: Lines.Place?, _ image: Image
     ) -> UInt64 {

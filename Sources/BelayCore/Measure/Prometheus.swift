@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
 
-// The table as Prometheus reads it, in the text format 0.0.4: for each family its help and type, then a line for each of
-// its measurements. Rows of one family follow each other in the table.
+// The table as Prometheus reads it, in the text format 0.0.4: for each family its help and type, then a line for each
+// of its measurements. Rows of one family follow each other in the table.
 
 @_cdecl("belay_metrics_prometheus") @implementation
 public func belay_metrics_prometheus(_ text: UnsafeMutablePointer<CChar>?, _ size: Int) -> Int {

@@ -95,8 +95,8 @@ struct Sampler: ~Copyable {
 
     // MARK: births
 
-    /// For a function of belay.h that ends with the call that derives: no tail call, so that it is on the stack that the
-    /// sampler sees, as what was called.
+    /// For a function of belay.h that ends with the call that derives: no tail call, so that it is on the stack that
+    /// the sampler sees, as what was called.
     @inline(__always) static func witness(_ born: belay_ctx) -> belay_ctx {
         belaycore_compiler_barrier()
         return born

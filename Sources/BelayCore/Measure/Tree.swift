@@ -5,11 +5,12 @@ import Synchronization
 
 /// A picture of the contexts below one, taken while everything goes on.
 ///
-/// There is no list of children, so all cells are looked at, each once. A cell that has a handle is *pinned* by it: with
-/// the reference its words are a context's that does not go, and so are those of all that it was derived from, closed ones
-/// too. All of these are noted, with a generation each that tells one life of a cell from the next. Whatever changes
-/// after a cell was noted is not seen. Then, without looking at any cell again, each entry is linked to the one that it
-/// names as its parent, if that is of the life that it means: so there is no circle, and nothing is under a stranger.
+/// There is no list of children, so all cells are looked at, each once. A cell that has a handle is *pinned* by it:
+/// with the reference its words are a context's that does not go, and so are those of all that it was derived from,
+/// closed ones too. All of these are noted, with a generation each that tells one life of a cell from the next.
+/// Whatever changes after a cell was noted is not seen. Then, without looking at any cell again, each entry is linked
+/// to the one that it names as its parent, if that is of the life that it means: so there is no circle, and nothing is
+/// under a stranger.
 ///
 /// The entries are in fresh pages, given back at the end: as much memory as the contexts take themselves. Nothing is
 /// locked, and what is written is written when no reference is held any more but on the top.

@@ -16,10 +16,11 @@ struct Globals: ~Copyable {
     let threadLock: Lock
     /// Set in the child of a fork.
     private let forkedFlag: Atomic<UInt32>
-    /// How many forks lie between the first process and this one: tells what is left of before in memory that is not ours.
+    /// How many forks lie between the first process and this one: tells what is left of before in memory that is not
+    /// ours.
     let forks: Atomic<UInt32>
-    /// Guards what is set up once, or seldom: the roots, the fork hook, the shared descriptors, drivers as they are started, the
-    /// poller's sets, runtimes as they are freed.
+    /// Guards what is set up once, or seldom: the roots, the fork hook, the shared descriptors, drivers as they are
+    /// started, the poller's sets, runtimes as they are freed.
     let setupLock: Lock
     let isSetUp: Atomic<UInt32>
     /// Descriptor + 1 of the one that is always readable, and of the one that never is; 0 until asked for.

@@ -26,7 +26,8 @@ enum Kind {
     static let pool: UInt64 = 12
     /// A runtime.
     static let runtime: UInt64 = 13
-    // 15 is none, and stays so: Swift's contexts that could not be made have it (Sources/Belay/Internal/Derivation.swift).
+    // 15 is none, and stays so: Swift's contexts that could not be made have it
+    // (Sources/Belay/Internal/Derivation.swift).
 }
 
 /// 64 bits: generation (32), kind (4), index (28). The state word of a cell has generation and kind at the same place.
@@ -52,8 +53,8 @@ struct Handle {
     @inline(__always) var index: UInt32 { UInt32(truncatingIfNeeded: bits & Handle.indexMask) }
     /// The same without the way over 32 bits, for look-ups.
     @inline(__always) var wideIndex: UInt64 { bits & Handle.indexMask }
-    /// The index, if this is a handle of that kind; else a number beyond all indices. So whoever wants one kind only compares
-    /// with the region's limit, and knows both.
+    /// The index, if this is a handle of that kind; else a number beyond all indices. So whoever wants one kind only
+    /// compares with the region's limit, and knows both.
     @inline(__always) func index(of kind: UInt64) -> UInt64 {
         UInt64(UInt32(truncatingIfNeeded: bits) &- UInt32(truncatingIfNeeded: kind << Handle.kindShift))
     }

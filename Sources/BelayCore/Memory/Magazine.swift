@@ -46,8 +46,8 @@ struct Magazine: ~Copyable {
         return index
     }
 
-    /// Whether the next cell is at hand, and which it is: for a caller that may yet find that it needs none. Of that cell's
-    /// words only those that outlive it may be read before `takeFirst`.
+    /// Whether the next cell is at hand, and which it is: for a caller that may yet find that it needs none. Of that
+    /// cell's words only those that outlive it may be read before `takeFirst`.
     @inline(__always) var hasCell: Bool { loaded.count != 0 }
     @inline(__always) var first: UInt32 { loaded.head }
 

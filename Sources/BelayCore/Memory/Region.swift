@@ -94,8 +94,8 @@ struct Region: ~Copyable {
 
     // MARK: chains
 
-    /// A chain of free cells: one that was given back, or `length` fresh ones side by side (fewer when memory runs out);
-    /// nil when there is none.
+    /// A chain of free cells: one that was given back, or `length` fresh ones side by side (fewer when memory runs
+    /// out); nil when there is none.
     @inline(never) borrowing func takeChain(length: UInt32 = Magazine.capacity) -> Chain? {
         if Globals.pointer.pointee.forked { return nil }
         lock.lock()

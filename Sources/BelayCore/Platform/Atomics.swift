@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Synchronization
 
-// Every word of every cell is read and written through `Atomic`, because a thread with a stale handle may look at a cell
-// that has become something else. `get` and `set` are the plain moves, for words whose order is given by something
+// Every word of every cell is read and written through `Atomic`, because a thread with a stale handle may look at a
+// cell that has become something else. `get` and `set` are the plain moves, for words whose order is given by something
 // else: a lock, or the state word that publishes them. Whatever is ordered by itself says so with `load`/`store`.
 
 extension Atomic where Value == UInt16 {

@@ -3,10 +3,12 @@ import CBelayPlatform
 import Synchronization
 
 /// The dear side of handshakes whose other side is to cost nothing: a barrier that every running thread of the process
-/// executes. A thread that is not running executes one when it is switched. (membarrier(2), for which the process registers
-/// once. The cheap side keeps the compiler from moving its load before its store, by `belaycore_compiler_barrier`.)
+/// executes. A thread that is not running executes one when it is switched. (membarrier(2), for which the process
+/// registers once. The cheap side keeps the compiler from moving its load before its store, by
+/// `belaycore_compiler_barrier`.)
 enum Barrier {
-    // `Globals.barrier`. To ask the system takes some milliseconds where other threads run, and next to nothing where none does.
+    // `Globals.barrier`. To ask the system takes some milliseconds where other threads run, and next to nothing where
+    // none does.
     static let unknown: UInt32 = 0
     private static let there: UInt32 = 1
     private static let missing: UInt32 = 2
@@ -45,8 +47,8 @@ enum Barrier {
         return isThere
     }
 
-    /// Waits until the cheap side is out of what it marked as busy: a few instructions, if it runs. It may be a thread of a
-    /// lower priority, which comes to run only when we sleep.
+    /// Waits until the cheap side is out of what it marked as busy: a few instructions, if it runs. It may be a thread
+    /// of a lower priority, which comes to run only when we sleep.
     static func awaitOwner(_ busy: borrowing Atomic<UInt32>) {
         var turns = 0
         while busy.load(ordering: .acquiring) != 0 {

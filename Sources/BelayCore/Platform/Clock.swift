@@ -3,8 +3,8 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// CLOCK_MONOTONIC, in nanoseconds; `Int64.max` means never. What belongs to a runtime asks for that runtime's time, which
-/// is another where the clock is virtual.
+/// CLOCK_MONOTONIC, in nanoseconds; `Int64.max` means never. What belongs to a runtime asks for that runtime's time,
+/// which is another where the clock is virtual.
 enum Clock {
     static let never = Int64.max
     /// As far as a clock goes that is moved by hand: so that there is something before never.
@@ -16,8 +16,8 @@ enum Clock {
     /// late tick nor a virtual machine that lost its processor for a moment makes it lie.
     private static let coarseLag: Int64 = 50_000_000
 
-    /// Whether `instant` has passed. Exact, and yet cheap while the instant is far off: the coarse clock is a quarter of
-    /// the exact one's cost and never ahead of it, so only its last steps before the instant need the exact one.
+    /// Whether `instant` has passed. Exact, and yet cheap while the instant is far off: the coarse clock is a quarter
+    /// of the exact one's cost and never ahead of it, so only its last steps before the instant need the exact one.
     @inline(__always) static func hasPassed(_ instant: Int64) -> Bool {
         if isFarOff(instant) { return false }
         return belaycore_now() >= instant

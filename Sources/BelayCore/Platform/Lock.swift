@@ -9,14 +9,14 @@ import Synchronization
 /// | held | 1: somebody has it | `lock`, by compare-and-swap from 0 (acquire); `unlock`, by a store of 0 (release, its partner); `unlockForGood`, by an exchange of both bytes (release) |
 /// | slept | 1: somebody may sleep | set by a thread about to sleep, and by one that has slept once it has the lock; taken off by whoever unlocks and wakes one |
 ///
-/// The kernel lets a thread sleep only while both bytes are 1. So a sleeper is woken: by an unlock that finds `slept` set;
-/// and that takes it off *before* it wakes, so who comes in between does not fall asleep. If the one that is woken is not
-/// the last, it sets `slept` again.
+/// The kernel lets a thread sleep only while both bytes are 1. So a sleeper is woken: by an unlock that finds `slept`
+/// set; and that takes it off *before* it wakes, so who comes in between does not fall asleep. If the one that is woken
+/// is not the last, it sets `slept` again.
 ///
-/// An exchange in `unlock` would be a locked instruction more for each lock taken, half of what a lock costs, to save one
-/// case: the processor may look at `slept` while the store to `held` is still on its way out, and a thread may set `slept`,
-/// find `held` set, and be asleep before that store arrives. A store takes nanoseconds to arrive, and to fall asleep hundreds.
-/// Should it happen all the same, the sleeper is late, not lost: it looks again after a millisecond.
+/// An exchange in `unlock` would be a locked instruction more for each lock taken, half of what a lock costs, to save
+/// one case: the processor may look at `slept` while the store to `held` is still on its way out, and a thread may set
+/// `slept`, find `held` set, and be asleep before that store arrives. A store takes nanoseconds to arrive, and to fall
+/// asleep hundreds. Should it happen all the same, the sleeper is late, not lost: it looks again after a millisecond.
 /// (`Tests/models/locks.py` goes through all interleavings.)
 ///
 /// Held for short, bounded work only, never while user code runs.
@@ -64,8 +64,8 @@ struct Lock: ~Copyable {
         return slept.pointee.load(ordering: .relaxed) != 0
     }
 
-    /// Unlocks by one exchange, for who has nothing left that keeps the lock where it is: `unlock` looks at it once more, when
-    /// another thread may have had it since, and may have made something else of its memory.
+    /// Unlocks by one exchange, for who has nothing left that keeps the lock where it is: `unlock` looks at it once
+    /// more, when another thread may have had it since, and may have made something else of its memory.
     @inline(never) borrowing func unlockForGood() {
         if word.exchange(0, ordering: .releasing) > 1 { wakeNext() }
     }

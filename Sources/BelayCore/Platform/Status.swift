@@ -15,7 +15,8 @@ public func belay_last_status() -> belay_status {
 }
 
 extension belay_status {
-    /// The sentence for people, as a constant C string. Those that a context can have for its cause fit into one: 55 bytes.
+    /// The sentence for people, as a constant C string. Those that a context can have for its cause fit into one: 55
+    /// bytes.
     var text: StaticString {
         switch self {
         case BELAY_OK: "ok"

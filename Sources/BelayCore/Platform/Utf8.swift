@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What the first byte of a character of UTF-8 says of the others. Refused are the long form of a shorter character, half
-/// a UTF-16 pair, and what is beyond U+10FFFF.
+/// What the first byte of a character of UTF-8 says of the others. Refused are the long form of a shorter character,
+/// half a UTF-16 pair, and what is beyond U+10FFFF.
 struct Utf8First {
     /// How many bytes follow.
     let following: Int

@@ -2,9 +2,9 @@
 import CBelay
 import CBelayPlatform
 
-/// Bytes on their way through a buffer into a descriptor, or into a caller's buffer. What a caller's buffer has no room for is
-/// counted all the same, so that the caller learns what it takes. The first failure of a descriptor ends it: what comes
-/// after goes nowhere, and nobody needs to look until the end.
+/// Bytes on their way through a buffer into a descriptor, or into a caller's buffer. What a caller's buffer has no room
+/// for is counted all the same, so that the caller learns what it takes. The first failure of a descriptor ends it:
+/// what comes after goes nowhere, and nobody needs to look until the end.
 struct Writer {
     private let buffer: UnsafeMutablePointer<UInt8>?
     private let size: Int
@@ -64,8 +64,8 @@ struct Writer {
     /// How much was put.
     var length: Int { used + lost }
 
-    /// The NUL: behind the text, or in place of one that does not fit, because half a text is worse than none. Answers the
-    /// length.
+    /// The NUL: behind the text, or in place of one that does not fit, because half a text is worse than none. Answers
+    /// the length.
     func finish() -> Int {
         buffer?[lost == 0 ? used : 0] = 0
         return length

@@ -23,8 +23,8 @@ extension Handle {
         return getItemSlowly()
     }
 
-    /// The stock of this thread is used up, or it has no pass: it is new here; the pool is checked, fenced, being stolen from,
-    /// or none.
+    /// The stock of this thread is used up, or it has no pass: it is new here; the pool is checked, fenced, being
+    /// stolen from, or none.
     @inline(never) private func getItemSlowly() -> UnsafeMutableRawPointer? {
         let status = poolStatus()
         if status != BELAY_OK { return failGet(status) }
@@ -126,8 +126,8 @@ extension Handle {
         return status == BELAY_OK ? BELAY_EINVAL : status
     }
 
-    /// The thread has no pass: it is new here; the pool is checked, fenced, being stolen from, freed, or none. Or the item is
-    /// not one of its own in use.
+    /// The thread has no pass: it is new here; the pool is checked, fenced, being stolen from, freed, or none. Or the
+    /// item is not one of its own in use.
     @inline(never) private func putItemSlowly(_ item: UInt) -> belay_status {
         let status = poolStatus()
         let pool = Pool.at(poolIndex)

@@ -3,10 +3,10 @@ import Synchronization
 
 /// What magazines trade chains of free items through: a fixed row of words, each 0 or the first item of one chain.
 ///
-/// A push is a compare-and-swap from 0, a pop an exchange with 0. So whoever looks at an item of the depot has taken its
-/// chain out before, and owns it; nothing is read that another thread might be taking, and a word that went from one
-/// chain to another and back (ABA) means nothing to anybody. The push releases, the pop acquires: the header's words, and
-/// what the last user and the reset hook wrote.
+/// A push is a compare-and-swap from 0, a pop an exchange with 0. So whoever looks at an item of the depot has taken
+/// its chain out before, and owns it; nothing is read that another thread might be taking, and a word that went from
+/// one chain to another and back (ABA) means nothing to anybody. The push releases, the pop acquires: the header's
+/// words, and what the last user and the reset hook wrote.
 ///
 /// Used only from inside a magazine (`PoolMagazine.enter`) or with the pool's lock held: so a thief who has awaited all
 /// owners finds it still.

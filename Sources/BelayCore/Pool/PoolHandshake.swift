@@ -19,11 +19,11 @@ import Synchronization
 // acquires: the thief sees what the owner did. (E) releases and (3) acquires: so does the owner see what the thief did,
 // in its next turn that gets as far as (4).
 //
-// A pass is given under the pool's lock, and only while the state word is the handle: so never between (A) and (E), and a
-// magazine that the thief did not find at (A) has none. Whoever has none goes the slow way. There (2) is a fence and (3)
-// reads the state word: the textbook's handshake, with one locked instruction, and the same proof. (The magazine's entry in
-// its table is written before (1) with release, so what holds of (1) holds of it.) Where the system has no barrier for all
-// threads (B) is a fence, every state word says *fenced*, and nobody gets a pass.
+// A pass is given under the pool's lock, and only while the state word is the handle: so never between (A) and (E), and
+// a magazine that the thief did not find at (A) has none. Whoever has none goes the slow way. There (2) is a fence and
+// (3) reads the state word: the textbook's handshake, with one locked instruction, and the same proof. (The magazine's
+// entry in its table is written before (1) with release, so what holds of (1) holds of it.) Where the system has no
+// barrier for all threads (B) is a fence, every state word says *fenced*, and nobody gets a pass.
 //
 // An owner that finds *stealing* waits for the lock, which the thief gives up soon: it waits for owners in (4) alone,
 // and those run no user code, take no lock and wait for nobody. A thief holds no item between (D) and (E) that others
@@ -94,7 +94,8 @@ extension UnsafeMutablePointer where Pointee == PoolMagazine {
 
     // MARK: the thief's side, for one magazine
 
-    /// Step (A). What stands there then is nobody's handle, and if somebody made it up it would lead to another magazine.
+    /// Step (A). What stands there then is nobody's handle, and if somebody made it up it would lead to another
+    /// magazine.
     func suspendPass() {
         let pass = pointee.pass.get()
         if pass != 0 { pointee.pass.set(pass ^ PoolMagazine.suspended) }

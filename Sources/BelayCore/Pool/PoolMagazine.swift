@@ -3,8 +3,8 @@ import CBelay
 import Synchronization
 
 /// A thread's own stock of one pool's free items: a chain in use and a spare one. Its owner takes and gives without a
-/// locked instruction; yet a *thief* (trim, free, a get at the cap) can empty it: see `PoolHandshake.swift`. One cache line,
-/// in which is all that the quick ways look at of the pool.
+/// locked instruction; yet a *thief* (trim, free, a get at the cap) can empty it: see `PoolHandshake.swift`. One cache
+/// line, in which is all that the quick ways look at of the pool.
 struct PoolMagazine: ~Copyable {
     let busy: Atomic<UInt32>
     let count: Atomic<UInt32>

@@ -10,7 +10,8 @@ enum RequestData {
     @inline(__always) static func key(_ pool: Handle) -> UInt64 { pool.bits | poolBit }
     @inline(__always) static func isPoolKey(_ key: UInt64) -> Bool { key & poolBit != 0 }
 
-    /// The name of the pool whose item hangs on a context that the caller keeps: with the item it keeps the pool's record.
+    /// The name of the pool whose item hangs on a context that the caller keeps: with the item it keeps the pool's
+    /// record.
     static func poolName(_ key: UInt64) -> UnsafePointer<CChar> {
         UnsafePointer(Pool.at(Handle(bits: key & ~poolBit).index).name)
     }
@@ -65,7 +66,8 @@ public func belay_data(_ ctx: belay_ctx, _ pool: belay_pool) -> UnsafeMutableRaw
     return UnsafeMutableRawPointer(bitPattern: UInt(item))
 }
 
-/// That a context carries no item of this pool is an answer. That there is no such context, or no such pool, is a failure.
+/// That a context carries no item of this pool is an answer. That there is no such context, or no such pool, is a
+/// failure.
 @inline(never) private func noData(_ ctx: Handle, _ pool: Handle) -> UnsafeMutableRawPointer? {
     let status = pool.poolStatus()
     if status == BELAY_OK && Globals.pointer.pointee.haveForeignValues.get() != 0 {

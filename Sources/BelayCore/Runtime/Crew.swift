@@ -3,12 +3,14 @@ import CBelayPlatform
 
 /// The threads of a runtime. One drives it: it sleeps until the next timer, and fires. The others run tasks.
 ///
-/// A driver that has fired tasks does not wait for another thread to come and run them, which takes longer than most tasks.
-/// Once one has been called it leaves its place vacant, and runs them itself. Whoever finds the place vacant takes it, before
-/// any task: the one that was called, also if the task blocks; or the driver again, which was quicker, as it mostly is.
+/// A driver that has fired tasks does not wait for another thread to come and run them, which takes longer than most
+/// tasks. Once one has been called it leaves its place vacant, and runs them itself. Whoever finds the place vacant
+/// takes it, before any task: the one that was called, also if the task blocks; or the driver again, which was quicker,
+/// as it mostly is.
 ///
-/// The place is vacant only while a thread that was called is on its way (`Executor.relieve`, `Executor.work`; all under the
-/// executor's lock). So somebody always drives, or is about to. Meanwhile the driver counts as awake: nobody wakes it.
+/// The place is vacant only while a thread that was called is on its way (`Executor.relieve`, `Executor.work`; all
+/// under the executor's lock). So somebody always drives, or is about to. Meanwhile the driver counts as awake: nobody
+/// wakes it.
 enum Crew {
     /// Starts a thread. Not 0 if the system has none.
     static func start(_ number: UInt32, asDriver: Bool) -> Int32 {

@@ -3,21 +3,23 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// The driving of a runtime by its host: the host calls `poll` when `next` has come or the descriptor is readable. No thread
-/// of ours takes part.
+/// The driving of a runtime by its host: the host calls `poll` when `next` has come or the descriptor is readable. No
+/// thread of ours takes part.
 ///
-/// No wake-up is lost. A poll publishes in the driver's `sleepsUntil` what the host will sleep for, then looks at timers and
-/// queue once more. Whoever adds something earlier looks at what is published after the addition, and rings the bell; both
-/// sides are sequentially consistent. The first to ring says so by publishing the past, so that the others need not.
+/// No wake-up is lost. A poll publishes in the driver's `sleepsUntil` what the host will sleep for, then looks at
+/// timers and queue once more. Whoever adds something earlier looks at what is published after the addition, and rings
+/// the bell; both sides are sequentially consistent. The first to ring says so by publishing the past, so that the
+/// others need not.
 struct Loop: ~Copyable {
-    /// The record of the thread inside `poll` or inside the runtime's free, which runs what a poll would; 0 is none. With
-    /// `awaited` a free sleeps until it changes; with `asked` there is something to publish that it may have missed.
+    /// The record of the thread inside `poll` or inside the runtime's free, which runs what a poll would; 0 is none.
+    /// With `awaited` a free sleeps until it changes; with `asked` there is something to publish that it may have
+    /// missed.
     private let poller: Atomic<UInt>
-    /// Guards the descriptors: they are made, used by others than the poll, and closed under it. So nobody writes to one that
-    /// has been closed meanwhile, and is somebody else's.
+    /// Guards the descriptors: they are made, used by others than the poll, and closed under it. So nobody writes to
+    /// one that has been closed meanwhile, and is somebody else's.
     private let lock: Lock
-    /// Descriptors + 1, 0 until somebody asks for the first: the one for the host, and inside it the bell, and the alarm
-    /// where the clock is real.
+    /// Descriptors + 1, 0 until somebody asks for the first: the one for the host, and inside it the bell, and the
+    /// alarm where the clock is real.
     private let set: Atomic<UInt32>
     private let bell: Atomic<UInt32>
     private let alarm: Atomic<UInt32>
@@ -67,8 +69,8 @@ struct Loop: ~Copyable {
         return true
     }
 
-    /// Release: the next one inside finds what this one did. Acquire: what was to be published comes before the mark. True if
-    /// `publishAnew` is to follow.
+    /// Release: the next one inside finds what this one did. Acquire: what was to be published comes before the mark.
+    /// True if `publishAnew` is to follow.
     @discardableResult borrowing func leave() -> Bool {
         let found = poller.exchange(0, ordering: .acquiringAndReleasing)
         if found & Loop.awaited != 0 { belaycore_futex_wake(poller.address, .max) }
@@ -82,8 +84,8 @@ struct Loop: ~Copyable {
         return poller.compareExchange(expected: inside, desired: inside | Loop.asked, ordering: .releasing).exchanged
     }
 
-    /// Publishes what there is by now, or has whoever is inside do so. For whatever runtime has the number: that may be another
-    /// by now than the caller has been inside for, and somebody may have asked for it.
+    /// Publishes what there is by now, or has whoever is inside do so. For whatever runtime has the number: that may be
+    /// another by now than the caller has been inside for, and somebody may have asked for it.
     private static func publishAnew(_ number: UInt32, _ thread: UnsafeMutablePointer<Thread>) {
         let runtime = Runtime.at(number)
         var isDone = false
@@ -135,8 +137,8 @@ struct Loop: ~Copyable {
         return BELAY_OK
     }
 
-    /// Fires the earliest timers, if they are due by `limit`. A virtual clock goes from one instant to the next, so that
-    /// each callback finds the time that it asked for.
+    /// Fires the earliest timers, if they are due by `limit`. A virtual clock goes from one instant to the next, so
+    /// that each callback finds the time that it asked for.
     private static func fireNext(_ number: UInt32, by limit: Int64) -> Bool {
         let runtime = Runtime.at(number)
         let due = Shard.earliest(number)

@@ -193,8 +193,8 @@ private enum Manage {
         return nil
     }
 
-    /// Makes the scope that all contexts of the runtime are under, and the root that stands for it: derivations hang on the
-    /// root, which cannot be cancelled, and end with the scope, which nobody else knows.
+    /// Makes the scope that all contexts of the runtime are under, and the root that stands for it: derivations hang on
+    /// the root, which cannot be cancelled, and end with the scope, which nobody else knows.
     static func plant(_ number: UInt32) -> Bool {
         let bits = UInt64(number) << State.runtimeShift
         let above = Parentage(parent: Root.background.index, scope: 0, values: 0, clock: 0, runtime: bits)
@@ -214,9 +214,9 @@ private enum Manage {
     static func free(_ handle: Handle, until end: Int64) -> belay_status {
         let number = handle.index
         let runtime = Runtime.at(number)
-        // Another free may be quicker, and the number be another runtime's while we are at work on it. So each counts itself
-        // and then looks at the handle; who looks for a number does so after the handle went stale. All of these are
-        // sequentially consistent: a free that still finds its handle is counted by whoever looks for a number.
+        // Another free may be quicker, and the number be another runtime's while we are at work on it. So each counts
+        // itself and then looks at the handle; who looks for a number does so after the handle went stale. All of these
+        // are sequentially consistent: a free that still finds its handle is counted by whoever looks for a number.
         runtime.pointee.frees.wrappingAdd(1, ordering: .sequentiallyConsistent)
         defer { runtime.pointee.frees.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
         guard handle.matches(runtime.pointee.state.load(ordering: .sequentiallyConsistent)) else { return BELAY_ESTALE }
@@ -246,8 +246,8 @@ private enum Manage {
         Executor.expect(number)
         if started { for shard in Shard.numbers(of: number) { Shard.fire(shard, now: Clock.never) } }
         Executor.settle(number)
-        // The driver goes when the callbacks are over: until then it sees to it that those get threads that wait for others.
-        // It may have handed out one more as it went.
+        // The driver goes when the callbacks are over: until then it sees to it that those get threads that wait for
+        // others. It may have handed out one more as it went.
         guard runtime.pointee.executor.drain(number, isManual: isManual, until: end), Driver.stop(number, until: end),
             runtime.pointee.executor.close(number, isManual: isManual, until: end)
         else { return BELAY_TIMEOUT }

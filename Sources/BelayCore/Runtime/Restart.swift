@@ -4,9 +4,9 @@ import CBelayPlatform
 import Synchronization
 
 // A new beginning in the child of a fork. Of the threads only the caller is left; what the others held at that moment
-// (locks, half-made cells, their magazines) is lost. So nothing of the parent process's contexts is taken over: every cell
-// gets its next generation, which makes each handle of before stale, and all are free again. Drop functions and callbacks
-// do not run: what they would let go of is the parent process's to let go of.
+// (locks, half-made cells, their magazines) is lost. So nothing of the parent process's contexts is taken over: every
+// cell gets its next generation, which makes each handle of before stale, and all are free again. Drop functions and
+// callbacks do not run: what they would let go of is the parent process's to let go of.
 
 @_cdecl("belay_runtime_restart") @implementation
 public func belay_runtime_restart() -> belay_status {

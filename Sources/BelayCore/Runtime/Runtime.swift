@@ -2,9 +2,9 @@
 import CBelayPlatform
 import Synchronization
 
-/// What a family of contexts shares beyond memory: a clock, timers, the thread or the loop that drives them, an executor.
-/// Number 0 is the default runtime: it is always there and lives in static storage. Others are made on request; their
-/// storage is used again but never given back, so that a look at a runtime that has gone is harmless.
+/// What a family of contexts shares beyond memory: a clock, timers, the thread or the loop that drives them, an
+/// executor. Number 0 is the default runtime: it is always there and lives in static storage. Others are made on
+/// request; their storage is used again but never given back, so that a look at a runtime that has gone is harmless.
 ///
 /// The state word has generation and kind where every handle has them, and the phase below:
 ///

@@ -3,11 +3,11 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// Who sleeps until the earliest timer of a runtime's shards, then fires it: one thread (of the `Crew`), started by the first
-/// timer; or the host's loop, which `Loop` speaks to.
+/// Who sleeps until the earliest timer of a runtime's shards, then fires it: one thread (of the `Crew`), started by the
+/// first timer; or the host's loop, which `Loop` speaks to.
 ///
-/// No wake-up is lost. The driver *publishes* until when it sleeps, then looks at every shard's `wake` once more; a thread
-/// that adds a timer writes its shard's `wake`, then looks at what is published. All four are sequentially
+/// No wake-up is lost. The driver *publishes* until when it sleeps, then looks at every shard's `wake` once more; a
+/// thread that adds a timer writes its shard's `wake`, then looks at what is published. All four are sequentially
 /// consistent, so one of the two sees the other: the driver stays up, or it is woken through `signal`, whose value it
 /// took before it published. While it is up, `sleepsUntil` is the past, and nobody needs to wake it.
 struct Driver: ~Copyable {
@@ -21,8 +21,8 @@ struct Driver: ~Copyable {
     private static let leave: UInt32 = 1
     private static let left: UInt32 = 2
 
-    /// Makes sure that the runtime is driven. BELAY_ESYSTEM if its thread cannot be started; BELAY_ESTALE if the runtime is
-    /// being freed.
+    /// Makes sure that the runtime is driven. BELAY_ESYSTEM if its thread cannot be started; BELAY_ESTALE if the
+    /// runtime is being freed.
     @inline(__always) static func start(_ runtime: UInt32) -> belay_status {
         let driver = Runtime.at(runtime)
         if driver.pointee.driver.started.load(ordering: .acquiring) != 0 && runtime == 0 { return BELAY_OK }
@@ -102,8 +102,8 @@ struct Driver: ~Copyable {
         return nil
     }
 
-    /// Ends the thread and waits until it has gone; false if `end` comes first. For the runtime's free, after which nothing
-    /// can start it again.
+    /// Ends the thread and waits until it has gone; false if `end` comes first. For the runtime's free, after which
+    /// nothing can start it again.
     static func stop(_ number: UInt32, until end: Int64) -> Bool {
         let driver = Runtime.at(number)
         if driver.pointee.isManual || driver.pointee.driver.started.load(ordering: .acquiring) == 0 { return true }

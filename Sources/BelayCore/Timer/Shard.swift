@@ -3,9 +3,9 @@ import CBelay
 import CBelayPlatform
 import Synchronization
 
-/// A wheel behind a lock. Threads are spread over the shards of a runtime by their numbers, so that two that add and remove
-/// timers seldom meet. A shard's number is its runtime's, times eight, plus its place there. A timer task knows the shard it
-/// is in; a scope's shard follows from its runtime and its listen record.
+/// A wheel behind a lock. Threads are spread over the shards of a runtime by their numbers, so that two that add and
+/// remove timers seldom meet. A shard's number is its runtime's, times eight, plus its place there. A timer task knows
+/// the shard it is in; a scope's shard follows from its runtime and its listen record.
 struct Shard: ~Copyable {
     let lock: Lock
     /// When the driver should look here next: never later than the wheel's own answer. Written under the lock; for the
@@ -64,8 +64,8 @@ struct Shard: ~Copyable {
         }
     }
 
-    /// As new, because the runtime's storage is about to be used again; all but the lock, which somebody who came too late to
-    /// stop a timer may have.
+    /// As new, because the runtime's storage is about to be used again; all but the lock, which somebody who came too
+    /// late to stop a timer may have.
     static func clear(_ number: UInt32) {
         at(number).pointee.wake.set(0)
         (storage(number) + wheelOffset).initializeMemory(as: UInt8.self, repeating: 0, count: bytes - wheelOffset)
@@ -96,7 +96,8 @@ struct Shard: ~Copyable {
         number < count || Runtime.at(runtime(of: number)).pointee.phase == Runtime.open
     }
 
-    /// Adds an entry to the shard's wheel. True if the driver must be told, with `Driver.hasten`, after the lock is gone.
+    /// Adds an entry to the shard's wheel. True if the driver must be told, with `Driver.hasten`, after the lock is
+    /// gone.
     @inline(never) static func add(_ index: UInt32, at expiry: Int64, to number: UInt32) -> Bool {
         wheel(number).add(index, at: expiry)
         Counter.add(.timerArmed)
@@ -127,8 +128,8 @@ struct Shard: ~Copyable {
         return place(index / Magazine.capacity, in: runtime)
     }
 
-    /// Arms a scope's own timer, for whoever needs to be told of its deadline. The scope is attached and kept alive by the
-    /// caller. BELAY_OK also when the scope is done: then its end is made known before this returns.
+    /// Arms a scope's own timer, for whoever needs to be told of its deadline. The scope is attached and kept alive by
+    /// the caller. BELAY_OK also when the scope is done: then its end is made known before this returns.
     static func arm(_ scope: NodePointer) -> belay_status {
         if scope.state.has(State.armed) { return BELAY_OK }
         let runtime = scope.state.runtime
@@ -145,7 +146,8 @@ struct Shard: ~Copyable {
         // Under the lock, because whoever ends the scope sees the mark and then comes to disarm it: it finds it there.
         let marked = scope.markArmed()
         var hasten = false
-        // After the mark, which is sequentially consistent: a move stores the deadline first and then looks for the mark.
+        // After the mark, which is sequentially consistent: a move stores the deadline first and then looks for the
+        // mark.
         let deadline = scope.pointee.deadline.load(ordering: .sequentiallyConsistent)
         if marked && deadline != Clock.never && isOpen(number) {
             hasten = add(scope.pointee.listen.get(), at: deadline, to: number)
@@ -163,11 +165,11 @@ struct Shard: ~Copyable {
         return status == BELAY_OK ? armOwn(scope) : status
     }
 
-    /// A child whose parent's deadline is not later has no timer. Unless deadlines move in this process: then the parent's
-    /// may become the later one, and nobody would look for the child.
+    /// A child whose parent's deadline is not later has no timer. Unless deadlines move in this process: then the
+    /// parent's may become the later one, and nobody would look for the child.
     static func armOwn(_ scope: NodePointer) -> belay_status {
-        // After the swap in `markAttached`; partner of the fence in `armOwnOfAll`, which stands between the same two the
-        // other way round: one of us sees what the other wrote.
+        // After the swap in `markAttached`; partner of the fence in `armOwnOfAll`, which stands between the same two
+        // the other way round: one of us sees what the other wrote.
         guard Globals.pointer.pointee.haveMoved.load(ordering: .sequentiallyConsistent) != 0,
             scope.pointee.deadline.get() != Clock.never,
             scope.state.has(State.attached)
@@ -220,7 +222,8 @@ struct Shard: ~Copyable {
 
     private static let mostAtOnce = 256
 
-    /// Fires what is due by `now`. The wheel handles a few hundred timers at a time, so that the lock is free in between.
+    /// Fires what is due by `now`. The wheel handles a few hundred timers at a time, so that the lock is free in
+    /// between.
     static func fire(_ number: UInt32, now: Int64) {
         let shard = at(number)
         var isWhole = false

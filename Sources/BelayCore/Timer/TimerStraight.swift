@@ -2,8 +2,8 @@
 import CBelay
 import Synchronization
 
-// The straight ways to start, stop and move a timer that runs once, of the default runtime. Whatever is not as usual is left to
-// the general ways, in `TimerTask`; both leave the same words behind.
+// The straight ways to start, stop and move a timer that runs once, of the default runtime. Whatever is not as usual is
+// left to the general ways, in `TimerTask`; both leave the same words behind.
 
 @_cdecl("belay_timer_after") @implementation @_optimize(speed)
 public func belay_timer_after(
@@ -112,8 +112,8 @@ private struct Pending {
         guard number < Shard.count else { return nil }
         let shard = Shard.at(number)
         guard shard.pointee.lock.tryLockInPlace() else { return nil }
-        // It may have fired before the lock was ours; or it is never due, and in no wheel. It cannot have gone to another
-        // shard: that takes a period.
+        // It may have fired before the lock was ours; or it is never due, and in no wheel. It cannot have gone to
+        // another shard: that takes a period.
         guard task.pointee.state.load(ordering: .acquiring) == word, task.pointee.entry.isInWheel else {
             shard.pointee.lock.unlockInPlace()
             return nil

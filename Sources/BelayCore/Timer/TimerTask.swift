@@ -2,9 +2,9 @@
 import CBelay
 import Synchronization
 
-/// Timers of their own: a task with its entry in a wheel. The context is kept as a handle, without a reference: a handle
-/// cannot dangle, so a periodic timer can ask before each run whether it is to be the last. What nearly every start,
-/// stop and reset does is in `TimerStraight.swift`; here is the rest, and the general way to all of it.
+/// Timers of their own: a task with its entry in a wheel. The context is kept as a handle, without a reference: a
+/// handle cannot dangle, so a periodic timer can ask before each run whether it is to be the last. What nearly every
+/// start, stop and reset does is in `TimerStraight.swift`; here is the rest, and the general way to all of it.
 enum TimerTask {
     @inline(never) static func add(
         _ ctx: belay_ctx, _ delay: Int64, period: Int64, _ function: Registration.Function?,
@@ -54,8 +54,8 @@ enum TimerTask {
         return belay_timer()
     }
 
-    /// Under the shard's lock: into the wheel, unless it is never due. In a runtime that may be freed it is there all the
-    /// same, so that it is found.
+    /// Under the shard's lock: into the wheel, unless it is never due. In a runtime that may be freed it is there all
+    /// the same, so that it is found.
     @inline(__always) private static func place(_ index: UInt32, at expiry: Int64, in number: UInt32) -> Bool {
         if expiry != Clock.never || number >= Shard.count {
             return Shard.add(index | WheelSpace.second, at: expiry, to: number)
@@ -67,8 +67,8 @@ enum TimerTask {
     /// The shard that a timer is in, or goes to. Set before the timer becomes pending (release), read after it was seen
     /// pending (acquire): a stop never comes with another shard's lock.
     ///
-    /// Acquire, once more: LoadLoad. In a later life of the cell there may stand another number by now; whoever has read
-    /// that finds the timer gone when he looks again under the lock. Partner of the fences where cells are taken.
+    /// Acquire, once more: LoadLoad. In a later life of the cell there may stand another number by now; whoever has
+    /// read that finds the timer gone when he looks again under the lock. Partner of the fences where cells are taken.
     @inline(__always) private static func shard(of task: UnsafeMutablePointer<Task>) -> UInt32 {
         UInt32(task.pointee.entry.shard.load(ordering: .acquiring))
     }
@@ -163,8 +163,8 @@ enum TimerTask {
             if let number = lockPending(task, handle) {
                 leaveWheel(task, of: number)
                 let generation = handle.generation &+ 1
-                // No swap: nobody else changes the word of a pending timer (`Task` says why). Release: whoever finds a later
-                // life of the cell finds this one over (acquire in `Task.find`); there is no waiter to be woken.
+                // No swap: nobody else changes the word of a pending timer (`Task` says why). Release: whoever finds a
+                // later life of the cell finds this one over (acquire in `Task.find`); there is no waiter to be woken.
                 task.pointee.state.store(generation << Handle.generationShift, ordering: .releasing)
                 Shard.at(number).pointee.lock.unlock()
                 freeRecord(task.pointee.link.get())

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelayPlatform
 
-/// A hierarchical timing wheel: eight levels of 64 slots over a tick of 2^15 ns, so that every instant from 0 to Int64.max
-/// has a slot. A plain data structure: no clock, no lock, no thread. All zeroes is an empty wheel at instant 0, whose slots
-/// have one list each.
+/// A hierarchical timing wheel: eight levels of 64 slots over a tick of 2^15 ns, so that every instant from 0 to
+/// Int64.max has a slot. A plain data structure: no clock, no lock, no thread. All zeroes is an empty wheel at instant
+/// 0, whose slots have one list each.
 ///
 /// A timer stands on the level of the highest of its tick's 6-bit digits that differs from the wheel's, in the slot of
 /// that digit. Hence the ground rules, which `check` (WheelCheck.swift) verifies:
@@ -13,17 +13,17 @@ import CBelayPlatform
 ///    behind it);
 /// 3. so the first timer is in the first occupied slot of the lowest occupied level: two count-zeros away.
 ///
-/// A slot's timers may stand on eight lists, told apart by some bits of their indices. A list is a chain of cache misses
-/// once the timers are many; eight that are walked in turns miss at the same time, as each asks for its next entry a turn
-/// before it is looked at. An entry knows where its list's head stands, its *place*, and whatever else a removal has to know
-/// follows from that.
+/// A slot's timers may stand on eight lists, told apart by some bits of their indices. A list is a chain of cache
+/// misses once the timers are many; eight that are walked in turns miss at the same time, as each asks for its next
+/// entry a turn before it is looked at. An entry knows where its list's head stands, its *place*, and whatever else a
+/// removal has to know follows from that.
 ///
-/// Each slot keeps the earliest of its instants. That lets the driver sleep until a timer is due, and not until a slot's
-/// border, when only a cascade would be to do.
+/// Each slot keeps the earliest of its instants. That lets the driver sleep until a timer is due, and not until a
+/// slot's border, when only a cascade would be to do.
 ///
-/// Two things break the rules for a while. A timer that was *put off* (`putOff`) stays where it stands, in a slot of its past,
-/// until time comes there. And a slot of 100,000 timers is not cascaded at once, while others wait for the lock around this
-/// wheel: what is left of it is *unfinished*, and goes first when time goes on.
+/// Two things break the rules for a while. A timer that was *put off* (`putOff`) stays where it stands, in a slot of
+/// its past, until time comes there. And a slot of 100,000 timers is not cascaded at once, while others wait for the
+/// lock around this wheel: what is left of it is *unfinished*, and goes first when time goes on.
 struct Wheel {
     static let tickShift: Int64 = 15
     static let digitBits: UInt64 = 6
@@ -40,8 +40,8 @@ struct Wheel {
         /// A bit for each level that has an occupied slot, and for each level a bit for each such slot.
         var levels: UInt64
         var occupied: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
-        /// `allLists`; or 0 where a slot has one list only, so that the order of timers that are due together depends on
-        /// nothing but the order in which they were added: for virtual clocks. Changed while the wheel is empty.
+        /// `allLists`; or 0 where a slot has one list only, so that the order of timers that are due together depends
+        /// on nothing but the order in which they were added: for virtual clocks. Changed while the wheel is empty.
         var listMask: UInt64
         /// The slot that was left half way through a cascade; 0 for none, since level 0 has none.
         var unfinished: Int
@@ -65,8 +65,8 @@ struct Wheel {
     static let listsPerSlot = 8
     static let allLists = UInt64(listsPerSlot - 1)
 
-    /// So many neighbours in memory share a list. Where timers are few they share one; several would be short then, and it
-    /// would be anybody's guess, the processor's too, whether the next one to be removed stands first or last.
+    /// So many neighbours in memory share a list. Where timers are few they share one; several would be short then, and
+    /// it would be anybody's guess, the processor's too, whether the next one to be removed stands first or last.
     static let neighbours: UInt32 = 1024
 
     @inline(__always) func list(_ index: UInt32) -> Int {
@@ -150,7 +150,8 @@ struct Wheel {
         if expiry < slot.pointee.earliest { slot.pointee.earliest = expiry }
     }
 
-    /// The list whose head stands at `place` has its first timer. By itself, so that the way past it needs few registers.
+    /// The list whose head stands at `place` has its first timer. By itself, so that the way past it needs few
+    /// registers.
     @inline(never) private func occupy(_ place: Int, _ expiry: Int64) {
         let number = Wheel.slot(of: place)
         let slot = slot(Int(bitPattern: number))
@@ -190,9 +191,10 @@ struct Wheel {
         entry.pointee.place.set(0)
     }
 
-    /// The oldest of a list has been removed, and it was the last of several. Timeouts of one length are mostly removed in the
-    /// order in which they were added, from neighbour to neighbour in memory, and where they are many the next one is a
-    /// cache miss: so the line is asked for some removals ahead. (With 10^6 a quarter less time; of few they are in the cache.)
+    /// The oldest of a list has been removed, and it was the last of several. Timeouts of one length are mostly removed
+    /// in the order in which they were added, from neighbour to neighbour in memory, and where they are many the next
+    /// one is a cache miss: so the line is asked for some removals ahead. (With 10^6 a quarter less time; of few they
+    /// are in the cache.)
     @inline(__always) private func askAhead(
         from entry: UnsafeMutablePointer<WheelEntry>, to next: UnsafeMutablePointer<WheelEntry>
     ) {
@@ -215,8 +217,8 @@ struct Wheel {
         if bits.pointee == 0 { header.pointee.levels &= ~(1 &<< UInt64(level)) }
     }
 
-    /// Makes an entry that is in this wheel due later than it is, at the cost of one store: whoever puts a timeout off with
-    /// each message moves it in the wheel only when it would have passed.
+    /// Makes an entry that is in this wheel due later than it is, at the cost of one store: whoever puts a timeout off
+    /// with each message moves it in the wheel only when it would have passed.
     @inline(__always) func putOff(_ entry: UnsafeMutablePointer<WheelEntry>, to expiry: Int64) {
         entry.pointee.expiry.set(expiry)
     }

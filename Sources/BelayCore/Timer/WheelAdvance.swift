@@ -14,9 +14,9 @@ extension Wheel {
         return (level, occupied(level).pointee.trailingZeroBitCount)
     }
 
-    /// When the next `advance` should be: never before a timer is due unless one was removed or put off, and at the latest a
-    /// tick after it. Timers that share a tick are waited for together, so that one pass fires them all; a few are waited for
-    /// to the nanosecond. `Int64.max` when there is none, `Int64.min` when a cascade is unfinished.
+    /// When the next `advance` should be: never before a timer is due unless one was removed or put off, and at the
+    /// latest a tick after it. Timers that share a tick are waited for together, so that one pass fires them all; a few
+    /// are waited for to the nanosecond. `Int64.max` when there is none, `Int64.min` when a cascade is unfinished.
     var wake: Int64 {
         if header.pointee.unfinished != 0 { return .min }
         guard let (level, digit) = first else { return .max }
@@ -36,7 +36,8 @@ extension Wheel {
         return count > Wheel.few ? .max : latest
     }
 
-    /// Never later than the first timer, and earlier only if one was removed or put off; `Int64.max` when there is none.
+    /// Never later than the first timer, and earlier only if one was removed or put off; `Int64.max` when there is
+    /// none.
     var earliest: Int64 {
         guard let (level, digit) = first else { return .max }
         let earliest = slot(level * Wheel.slotsPerLevel + digit).pointee.earliest
@@ -51,8 +52,8 @@ extension Wheel {
         var isWhole = true
     }
 
-    /// Moves on to `instant` and takes out what is due by then. It handles about `most` timers, takes no more than that, and is to
-    /// be called again, with an instant that is not earlier, until the answer is whole.
+    /// Moves on to `instant` and takes out what is due by then. It handles about `most` timers, takes no more than
+    /// that, and is to be called again, with an instant that is not earlier, until the answer is whole.
     func advance(to instant: Int64, most: Int) -> Advance {
         let target = Wheel.tick(of: instant)
         var answer = Advance()
@@ -66,8 +67,8 @@ extension Wheel {
                 answer.isWhole = false
                 break
             }
-            // All that stands there is due later than the slot's first tick, or just then: with the wheel moved on to that
-            // tick it goes lower. On level 0, all of it is due, but for the last slot's.
+            // All that stands there is due later than the slot's first tick, or just then: with the wheel moved on to
+            // that tick it goes lower. On level 0, all of it is due, but for the last slot's.
             header.pointee.tick = max(header.pointee.tick, start)
             let number = level &* Wheel.slotsPerLevel &+ digit
             if level != 0 {
@@ -81,8 +82,8 @@ extension Wheel {
         return answer
     }
 
-    /// Takes what is due out of a slot of level 0, as long as there is something `left`. If that is everything, the earliest of
-    /// what stays is known.
+    /// Takes what is due out of a slot of level 0, as long as there is something `left`. If that is everything, the
+    /// earliest of what stays is known.
     private func takeDue(_ number: Int, by instant: Int64, _ left: inout Int, into answer: inout Advance) {
         let slot = slot(number)
         var earliest = Int64.max
@@ -108,8 +109,8 @@ extension Wheel {
         if answer.isWhole && slot.pointee.lists != 0 { slot.pointee.earliest = earliest }
     }
 
-    /// Takes what is due out of a slot of another level, to whose beginning time has come, and places the rest anew: lower, or
-    /// wherever it has been put off to, but not there again. As long as there is something `left`.
+    /// Takes what is due out of a slot of another level, to whose beginning time has come, and places the rest anew:
+    /// lower, or wherever it has been put off to, but not there again. As long as there is something `left`.
     private func lower(_ number: Int, by instant: Int64, _ left: inout Int, into answer: inout Advance) {
         let slot = slot(number)
         let lists = slot.pointee.lists
@@ -127,9 +128,9 @@ extension Wheel {
         if rest == 0 && lists != 0 { vacate(UInt(bitPattern: number)) }
     }
 
-    /// Visits the timers of a slot's `lists` in turns, one of each, until `body` answers false. What it is called with has
-    /// been left behind by then: it may be removed, or placed elsewhere. Answers which lists have timers that were not visited.
-    /// If `taking`, those are all that is left on the lists, and `body` has the others.
+    /// Visits the timers of a slot's `lists` in turns, one of each, until `body` answers false. What it is called with
+    /// has been left behind by then: it may be removed, or placed elsewhere. Answers which lists have timers that were
+    /// not visited. If `taking`, those are all that is left on the lists, and `body` has the others.
     @discardableResult
     @inline(__always) private func walk(
         _ slot: UnsafeMutablePointer<Slot>, _ lists: UInt64, taking: Bool,

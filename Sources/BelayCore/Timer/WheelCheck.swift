@@ -2,8 +2,8 @@
 import Synchronization
 
 extension Wheel {
-    /// What is wrong with the wheel, nil if nothing is. Visits every timer; for tests, which call it after every step, and know
-    /// which entries may have been put off.
+    /// What is wrong with the wheel, nil if nothing is. Visits every timer; for tests, which call it after every step,
+    /// and know which entries may have been put off.
     func check(isPutOff: (UInt32) -> Bool = { _ in false }) -> StaticString? {
         for level in 0..<Wheel.levels {
             let bits = occupied(level).pointee

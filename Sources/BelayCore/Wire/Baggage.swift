@@ -11,7 +11,8 @@ struct BaggageMember {
 }
 
 extension WireText {
-    /// The list member that begins at `start`, which is moved behind the comma that ends it. Nil at the end of the list.
+    /// The list member that begins at `start`, which is moved behind the comma that ends it. Nil at the end of the
+    /// list.
     func nextMember(_ start: inout Int) -> BaggageMember? {
         if start > count { return nil }
         let end = find(UInt8(ascii: ","), start..<count)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Headers are bytes of ASCII with a length; what is written ends with a NUL. Whoever calls owns the memory, and may give
-// any bytes: nothing is read past `length`, nothing is written past `size`.
+// Headers are bytes of ASCII with a length; what is written ends with a NUL. Whoever calls owns the memory, and may
+// give any bytes: nothing is read past `length`, nothing is written past `size`.
 
 /// Bytes that were received.
 struct WireText {

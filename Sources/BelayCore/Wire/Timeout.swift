@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
 
-// Time left, as text. Rounded up: who reads it must not give up before the time that was promised, and who wrote it holds
-// its own deadline anyway.
+// Time left, as text. Rounded up: who reads it must not give up before the time that was promised, and who wrote it
+// holds its own deadline anyway.
 
 extension Int64 {
     /// This, which is not negative, in units of `length`; rounded up.
