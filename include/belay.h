@@ -34,13 +34,17 @@
  * GROUND RULES. They hold for every function below unless its comment says otherwise.
  *
  *   Threads    Any function may be called on any thread, on any handle, at any time, also after the handle's close.
- *   Handles    A handle whose context is closed is stale: it reads as done, and calls answer BELAY_ESTALE. A handle
- *              that never was one ({0}, random bits, another kind of handle) reads as done with BELAY_EINVAL.
+ *   Handles    A handle whose context is closed is stale: it reads as done, and calls answer BELAY_ESTALE (of a
+ *              registration or a timer that is over: BELAY_STOP_GONE). A handle that never was one ({0}, random bits,
+ *              another kind of handle) reads as done with BELAY_EINVAL.
  *   Blocking   Nothing blocks but belay_wait, belay_wait_any, belay_local_wait, belay_stop_wait, belay_timer_stop_wait,
  *              belay_group_go, belay_group_wait and belay_runtime_free; and those that write to a descriptor of yours
  *              (section 15).
  *              Internal locks are held for short, bounded work and never while your code runs.
- *   Callbacks  Inside a callback or a drop function every function of this header may be called.
+ *   Callbacks  Inside a callback, a task, a hook or a drop function every function of this header may be called. They
+ *              return: one that leaves by longjmp or pthread_exit leaves what called it half done for ever (a group is
+ *              never idle again, a runtime is never freed). Where they run on Belay's threads and block, others take
+ *              over; but what they wait for must not be the end of the runtime whose thread it is.
  *   Signals    No function is async-signal-safe, but belay_background, belay_todo, belay_now, belay_is_none,
  *              belay_status_string, belay_version and those of the section On the wire; and belay_cancel on a context
  *              of belay_notify_signals. Belay's own threads block all signals. So leave main by return or exit, not
@@ -158,8 +162,9 @@ belay_ctx belay_todo(void);
 /* True for {0}, what a failed derivation returns. Async-signal-safe. */
 static inline bool belay_is_none(belay_ctx ctx) { return ctx.bits == 0; }
 
-/* Why the last call on this thread that returned {0}, false or -1 for a failure did so; BELAY_OK where none has yet.
- * A call that succeeds does not change it. Read it right after the failure. */
+/* Why the last call on this thread that returned a handle of {0}, NULL or -1 for a failure did so; BELAY_OK where none
+ * has yet. A call that succeeds does not change it, nor does one that answers false, a status, or -1 for "there is none
+ * such" where its comment says so. Read it right after the failure. */
 belay_status belay_last_status(void);
 
 /* A lower-case sentence for a status, such as "deadline exceeded". Never NULL, a constant that lives for ever;
@@ -179,9 +184,9 @@ belay_instant belay_now(void);
  * itself. The child keeps what it needs of its parent alive, so the parent may be closed first (that ends the child).
  * A child of a done context is made, and is done at birth, with its parent's cause. On failure {0}, with
  * belay_last_status(): BELAY_EINVAL or BELAY_ESTALE for the parent, BELAY_ELEAF for a lite parent, BELAY_ENOMEM,
- * BELAY_ESYSTEM, BELAY_EFORK. None of them starts a thread, arms a timer, or makes a system call, beyond growing the arena; but for
- * belay_merge, which listens to its parents, and for the ninth derivation below each other that nobody listens to, which
- * attaches the one above it, as section 6 says.
+ * BELAY_ESYSTEM, BELAY_EFORK. None of them starts a thread, arms a timer, or makes a system call, beyond growing the
+ * arena; but for belay_merge, which listens to its parents, and for the ninth derivation below each other that nobody
+ * listens to, which attaches the one above it, as section 6 says.
  * ------------------------------------------------------------------------------------------------------------- */
 
 /* A child that ends when it is cancelled or closed or when `parent` ends, whichever happens first. */
@@ -218,13 +223,13 @@ belay_ctx belay_without_cancel(belay_ctx parent);
 /* A context that ends when the first of `n` parents ends, with that one's error and cause; its deadline is the earliest
  * of theirs (of those that show the same time: see virtual clocks). It has the values of parents[0]. Parents that
  * repeat another, or that can never end, count for nothing; where a single one is left that has all this, that one is
- * the answer itself, with one more owner: so the answer is closed in every case, once. But then a cancel of the answer
- * is a cancel of that parent, and its close ends nothing while that parent has its own owner: what is to be ended by
- * itself is derived from the answer. Merges of merges are fine. The parents may be closed first, which ends it. It
- * keeps registrations on its parents, which count as listening to them, until the last context below it has gone; and,
- * unlike other derivations, it arms timers where they have deadlines. belay_reset on it is BELAY_EBUSY.
- * {0} on failure: BELAY_EINVAL (n of 0, NULL, a parent that is none), BELAY_ESTALE, BELAY_ELEAF, BELAY_ENOMEM,
- * BELAY_ESYSTEM. */
+ * the answer itself, with one more owner (and lives by the clock of its own runtime): so the answer is closed in every
+ * case, once. But then a cancel of the answer is a cancel of that parent, and its close ends nothing while that parent
+ * has its own owner: what is to be ended by itself is derived from the answer. Merges of merges are fine. The parents
+ * may be closed first, which ends it. It keeps registrations on its parents, which count as listening to them, until
+ * the last context below it has gone; and, unlike other derivations, it arms timers where they have deadlines.
+ * belay_reset on it is BELAY_EBUSY. {0} on failure: BELAY_EINVAL (n of 0, NULL, a parent that is none), BELAY_ESTALE,
+ * BELAY_ELEAF, BELAY_ENOMEM, BELAY_ESYSTEM. */
 belay_ctx belay_merge(const belay_ctx *parents, size_t n);
 
 /* A leaf for hot paths: a context that is only asked, waited for, cancelled and closed, at most `timeout` from now
@@ -317,8 +322,8 @@ void *belay_value(belay_ctx ctx, const belay_key *key);
 /* Blocks until the context is done or `timeout` has passed. Returns BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, at
  * once if the context is done already; BELAY_TIMEOUT if it is still live; BELAY_ESTALE, BELAY_EINVAL, BELAY_ENOMEM,
  * BELAY_ESYSTEM at once. A timeout of 0 or less only asks. BELAY_FOREVER on a context that can never end blocks for
- * ever. The timeout itself needs no thread and no timer: it is the caller's own sleep. Another thread's close of this context ends the wait; but a value
- * context ends only with its scope, and so does a wait for it. EINTR is handled.
+ * ever. The timeout itself needs no thread and no timer: it is the caller's own sleep. Another thread's close of this
+ * context ends the wait; but a value context ends only with its scope, and so does a wait for it. EINTR is handled.
  *
  * Under a virtual clock `timeout` is that clock's, and nothing but belay_runtime_poll moves it: the wait ends when
  * another thread polls so far, or ends the context. So the thread that polls must not wait between two polls: it would
@@ -345,8 +350,11 @@ belay_status belay_wait_any(const belay_ctx *ctxs, size_t n, belay_duration time
 int belay_done_fd(belay_ctx ctx);
 
 /* Runs fn(arg) once when the context is done, on the executor (a small pool of threads, or your own: section 14); at
- * once if it is done already. Never on the caller's stack. Closing the context ends it, and so runs the callback; to
- * leave without it, belay_stop it first. Returns the registration, which needs no close, or {0}: then fn will never
+ * once if it is done already. Never on the caller's stack, unless an executor of yours runs it there. Closing a context
+ * that can be cancelled ends it, and so runs the callback; to leave without it, belay_stop it first. A context with a
+ * value or data has no end of its own: the callback belongs to the context above that ends it, and is there until then,
+ * also when the one with the value is closed; and what never ends (a root, belay_without_cancel) keeps it until it is
+ * stopped. Returns the registration, which needs no close, or {0}: then fn will never
  * run (belay_last_status: BELAY_EINVAL, also for a NULL fn, BELAY_ESTALE, BELAY_ENOMEM, BELAY_ESYSTEM if no thread
  * can be started). The writes that came before the cancel are visible in fn. */
 belay_reg belay_after_func(belay_ctx ctx, void (*fn)(void *arg), void *arg);
@@ -364,8 +372,9 @@ belay_status belay_stop(belay_reg reg);
 
 /* The same, and if the callback is running waits until it has returned: then BELAY_STOP_GONE, and all that it wrote
  * is visible. Waits for this one callback only. Called from inside that very callback it answers BELAY_STOP_RUNNING
- * at once. If waiting could never end, because callbacks wait for each other in a ring, BELAY_EDEADLK at once.
- * BELAY_TIMEOUT when `timeout` passed first, in real time under a virtual clock too; 0 or less only asks. */
+ * at once. Where callbacks wait for each other in a ring, BELAY_EDEADLK at once for the one that closes it, also if
+ * some of these waits have timeouts. BELAY_TIMEOUT when `timeout` passed first, in real time under a virtual clock too;
+ * 0 or less only asks. */
 belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -374,8 +383,9 @@ belay_status belay_stop_wait(belay_reg reg, belay_duration timeout);
 
 /* Moves the context's deadline to `deadline`: earlier, later, or never (BELAY_FOREVER); never past the parent's,
  * which counts where it is not later (then the context has none of its own from here on: should the parent's move
- * later, it follows). For idle timeouts and keep-alives. An instant in the past ends the context
- * before this returns. Everything derived from it follows. BELAY_OK if moved: it will not end at the old instant. If
+ * later, it follows). For idle timeouts and keep-alives. An instant in the past ends the context before this returns.
+ * Everything derived from it follows. (In a manual runtime a thread that is in belay_wait when the deadline moves to
+ * earlier learns of it by a poll.) BELAY_OK if moved: it will not end at the old instant. If
  * it has ended already, or the deadline passes at this moment, nothing is moved, and the answer is how it ended:
  * BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED. Of two threads that move it at the same time, one comes last and counts.
  * BELAY_ENOCANCEL for contexts without an end of their own, BELAY_ELEAF for a lite one, BELAY_EINVAL, BELAY_ESTALE,
@@ -387,7 +397,8 @@ belay_status belay_set_deadline(belay_ctx ctx, belay_instant deadline);
  * the old handle and its copies are stale. Its own deadline and that deadline's cause are taken away
  * (belay_set_deadline gives it a new one); the parent stays. A timer of the old life that is just about to fire finds
  * nothing. Only for a live context that its caller alone has a hold on: else {0}, and `ctx` is still to be closed.
- * belay_last_status() is then BELAY_EBUSY if there are children, other owners, callbacks, waiters or a descriptor;
+ * belay_last_status() is then BELAY_EBUSY if there are children, other owners, callbacks, waiters or a descriptor (lite
+ * and local contexts and timers under it do not count: they lose it, as by a close);
  * BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED if it has ended (if it ended at this very moment it is closed already, and
  * the close answers BELAY_ESTALE, which is harmless); BELAY_EINVAL for other kinds; BELAY_ESTALE. */
 belay_ctx belay_reset(belay_ctx ctx);
@@ -409,15 +420,16 @@ belay_timer belay_timer_after(belay_ctx ctx, belay_duration delay, void (*fn)(vo
 /* Runs fn(arg) every `period`, first after one period, until it is stopped or the context ends: the first run that
  * begins after the end is the last. A run in the middle of which the end comes may see it too, before that last one: a
  * run that frees `arg` stops its timer. The times are the start plus whole periods: they do not drift. One run at a
- * time: times that pass while fn runs are skipped, not made up for. Returns the timer, which needs no close: after the last run
- * its handle is stale. {0} on failure, as belay_timer_after; BELAY_EINVAL also for a period of 0 or less, or
+ * time: times that pass while fn runs are skipped, not made up for. Returns the timer, which needs no close: after the
+ * last run its handle is stale. {0} on failure, as belay_timer_after; BELAY_EINVAL also for a period of 0 or less, or
  * BELAY_FOREVER. */
 belay_timer belay_timer_every(belay_ctx ctx, belay_duration period, void (*fn)(void *arg), void *arg);
 
 /* Moves a pending timer so that it is next due `delay` from now (a periodic one goes on from there); 0 or less means as
- * soon as possible, BELAY_FOREVER never. BELAY_OK if moved: it will not run at the old time. (Moving it to later is the cheap way to put a timeout off, with each message
- * say; the driver may wake up once for the old time.) Where it is too late nothing is changed: BELAY_STOP_RUNNING if fn is
- * running, or about to; BELAY_STOP_GONE if it has run, or was stopped. BELAY_EINVAL. */
+ * soon as possible, BELAY_FOREVER never. BELAY_OK if moved: it will not run at the old time. (Moving it to later is the
+ * cheap way to put a timeout off, with each message say; the driver may wake up once for the old time.) Where it is too
+ * late nothing is changed: BELAY_STOP_RUNNING if fn is running, or about to; BELAY_STOP_GONE if it has run, or was
+ * stopped. BELAY_EINVAL. */
 belay_status belay_timer_reset(belay_timer timer, belay_duration delay);
 
 /* Stops a timer, without blocking. BELAY_STOP_PREVENTED: fn will not run (again), and `arg` is yours.
@@ -516,7 +528,8 @@ belay_status belay_group_wait(belay_group group, belay_duration timeout, belay_c
 /* Gives the group up: its handle is stale at once, its context is ended. Never blocks: tasks that run finish, those
  * that are queued still run, and with the last of them the group goes, and the context is closed. (Until then they can
  * see the values of their context.) Wait first, if they use what you are about to free. BELAY_OK; BELAY_ESTALE for a
- * group that is freed already (of two threads that free it at once, one gets this); BELAY_EINVAL. May be called from inside a task. */
+ * group that is freed already (of two threads that free it at once, one gets this); BELAY_EINVAL. May be called from
+ * inside a task. */
 belay_status belay_group_free(belay_group group);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -578,12 +591,14 @@ typedef struct belay_custom_ops {
     /* Calls it off, before `drop`, also when fn has been called. A call of fn that comes too late all the same does
      * no harm. */
     void (*stop)(void *self, uint64_t token);
-    /* A descriptor that is readable from the end on. Called once, at the start; it stays open until `drop`. */
+    /* A descriptor that is readable from the end on, and that no other wrapper has (where one may: a dup of it). Called
+     * once, at the start; it stays open until `drop`. */
     int (*done_fd)(void *self);
     /* BELAY_OK while live; else how it ended, BELAY_CANCELED or BELAY_DEADLINE_EXCEEDED, and in *cause why; a source
-     * that has no cause of its own leaves *cause as it is. Alone it makes the slow path: it is called whenever someone asks the wrapper or
-     * an unattached context below it, and every 10 ms once somebody listens there. Beside after_func or done_fd it is
-     * called at the start and at the end. Keep it cheap and let it not block. */
+     * that has no cause of its own leaves *cause as it is. Alone it makes the slow path: it is called whenever someone
+     * asks the wrapper or an unattached context below it, and every 10 ms once somebody listens there. Beside
+     * after_func or done_fd it is called at the start and at the end. Keep it cheap and let it not block. If it asks
+     * the wrapper, that is live as far as it can know. */
     belay_status (*err)(void *self, belay_cause *cause);
     /* True, and the instant, if the source has a deadline; called once, at the start. */
     bool (*deadline)(void *self, belay_instant *deadline);
@@ -598,8 +613,8 @@ typedef struct belay_custom_ops {
  * source. (On the fast path it cannot be cancelled: BELAY_ENOCANCEL, like a value.) Close it once, as every derivation.
  * {0} on failure: BELAY_EINVAL (NULL or short ops, no function that tells of an end, a done_fd of -1, an inner
  * context that is none), BELAY_ESTALE or BELAY_ELEAF for the inner context, BELAY_ENOMEM, BELAY_ESYSTEM (a descriptor
- * that epoll does not take), BELAY_EFORK. If two things end it at the same time, the first verdict stays.
- * Which path wrappers are on is counted: see /custom/… at belay_metric_at. */
+ * that epoll does not take, or that another wrapper has: errno is EEXIST), BELAY_EFORK. If two things end it at the
+ * same time, the first verdict stays. Which path wrappers are on is counted: see /custom/… at belay_metric_at. */
 belay_ctx belay_custom(const belay_custom_ops *ops, void *self);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -823,10 +838,11 @@ typedef struct belay_runtime_options {
     const char *name;           /* its threads are called name-driver and name-worker, cut at 15 characters in all */
     belay_executor executor;    /* submit == NULL: a pool of its own; in a manual runtime the poll runs callbacks */
     size_t max_contexts;        /* contexts there may be at once, past that BELAY_ENOMEM; 0 for any number */
-    belay_duration tick;        /* timers fire at multiples of this, so that many fire together: later, never earlier */
+    belay_duration tick;        /* timers fire at multiples of this, so that many fire together: later, never earlier;
+                                 * a poll fires what was due by the last multiple */
     bool manual;                /* no thread: your event loop calls belay_runtime_poll */
     bool virtual_clock;         /* time stands still but for belay_runtime_poll; implies manual */
-    belay_instant start;        /* where a virtual clock starts; 0 for BELAY_SEC(1) */
+    belay_instant start;        /* where a virtual clock starts; 0 for BELAY_SEC(1). It never gets to BELAY_FOREVER */
 } belay_runtime_options;
 
 /* Makes a runtime; NULL for all defaults. It is yours until belay_runtime_free. The options are copied. {0} on failure:
@@ -846,11 +862,12 @@ belay_ctx belay_runtime_background(belay_runtime runtime);
  * until all callbacks have returned, and for the runtime's threads to leave. Then the handle is stale: BELAY_OK. In a
  * manual runtime the callbacks run inside this call. It does not wait for inline callbacks (belay_on_done) that run on
  * threads of yours. BELAY_TIMEOUT: callbacks are still running; the runtime accepts nothing new, and you call again to
- * go on waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll. BELAY_ESTALE, BELAY_EINVAL (a handle
- * that is none). Contexts remain yours to close; they read as done. What is under a belay_without_cancel context stays
- * live, and can be asked and cancelled, but no timer or deadline is pushed to its listeners any more; its later
- * callbacks run on the default runtime, and timers cannot be added (BELAY_ESTALE). A virtual clock stands still for
- * ever: there a wait with a timeout is BELAY_TIMEOUT at once. */
+ * go on waiting. BELAY_EDEADLK from inside one of its own callbacks or a poll, and from whatever else runs on its own
+ * threads. BELAY_ESTALE, BELAY_EINVAL (a handle that is none). Contexts remain yours to close; they read as done. What
+ * is under a belay_without_cancel context stays live, and can be asked and cancelled, but no timer or deadline is
+ * pushed to its listeners any more; its later callbacks run on the default runtime, and timers cannot be added
+ * (BELAY_ESTALE). A virtual clock stands still for ever: there a wait with a timeout is BELAY_TIMEOUT at once.
+ * belay_runtime_now goes by its clock to the end. */
 belay_status belay_runtime_free(belay_runtime runtime, belay_duration timeout);
 
 /* Makes Belay usable again in the child of a fork, for the only thread there is: call it before you start others. Every
@@ -987,9 +1004,10 @@ typedef enum belay_tree_format { BELAY_TREE_TEXT = 0, BELAY_TREE_JSON = 1, BELAY
  * As JSON: {"now":…,"contexts":[…]}, the contexts in one flat array, parents first, each with id, parent (null for
  * `ctx`), depth, kind (background, todo, runtime, cancel, timeout, value, data, detached, lite, merge, custom,
  * signals), state (live, canceled, deadline), attached, closed, runtime (its number), and where there is one name,
- * deadline, remaining, age (nanoseconds; known of contexts that a profile noted) and cause {code, message}. Members may
- * be added later. Text and DOT are for people, and may change. A merged context stands below its first parent, a lite
- * context whose parent has gone below the background.
+ * deadline, remaining, age (nanoseconds; known of contexts that a profile noted) and cause {code, message}. Names of
+ * keys and pools are cut at 23 bytes, and those of runtimes at 8. Members may be added later. Text and DOT are for
+ * people, and may change. A merged context stands below its first parent, a lite context whose parent has gone below
+ * the background.
  *
  * It is a picture of something that moves: contexts that are made or closed meanwhile may be in it or not, and two of
  * them may be shown as they were at different moments. What ended unnoticed is shown as ended, but not made to. Nobody
@@ -1061,8 +1079,8 @@ belay_status belay_audit_write(int fd);
  * 16. Local contexts
  *
  * A lite context (belay_lite) in its caller's own memory, on the stack as a rule: for an inner loop, or for a function
- * that has a timeout of its own. It is asked, waited for, cancelled and closed. It needs no memory of Belay's, no locked
- * instruction and no counter, and so little more than half of the instructions that belay_lite takes.
+ * that has a timeout of its own. It is asked, waited for, cancelled and closed. It needs no memory of Belay's, no
+ * locked instruction and no counter, and so little more than half of the instructions that belay_lite takes.
  *
  *     belay_local item;
  *     (void)belay_local_open(&item, batch, BELAY_MS(5));   // a failure reads as done

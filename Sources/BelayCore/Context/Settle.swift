@@ -19,7 +19,7 @@ extension UnsafeMutablePointer where Pointee == Node {
                 return self.state
             }
         }
-        if state.has(State.asks) { askOwner() }
+        if state.has(State.asks) { askSource() }
         if state.has(State.timed), let clock = clockInEffect,
             Clock.hasPassed(clock.pointee.deadline.get(), in: state.runtime)
         {
@@ -65,7 +65,7 @@ extension UnsafeMutablePointer where Pointee == Node {
             current = node(current.pointee.scope.get())
             // Relaxed: the fence comes when the caller looks at the handle again.
             let state = State(current.pointee.state.get())
-            // Only its owner knows.
+            // Only its source knows.
             if state.has(State.verdictMask | State.asks) || forMoved && current.ownHasPassed(state) { return true }
             if !state.has(State.pulls) { return false }
         }

@@ -118,7 +118,7 @@ enum Foreign {
             word(record, .descriptor).pointee.set(watched)
         }
         if operations.pointee.err != nil, let pinned = Handle(wrapper).pin() {
-            pinned.askOwner()
+            pinned.askSource()
             if pinned.state.isDone { pinned.finish() }
             pinned.unpin()
         }
@@ -179,19 +179,26 @@ enum Foreign {
 extension UnsafeMutablePointer where Pointee == Node {
     /// Asks the source of this wrapper whether it has ended, and marks it so; like all of settling, that tells nobody.
     /// The caller keeps the node and holds no lock.
-    func askOwner() {
+    func askSource() {
         if state.isDone { return }
         let record = UInt32(truncatingIfNeeded: held)
         var cause = belay_cause()
-        let status = Foreign.operations(record).pointee.err?(Foreign.me(record), &cause) ?? BELAY_OK
-        if status != BELAY_OK { mark(status, cause) }
+        // A source that itself asks about its wrapper is told that it is live so far.
+        let status = Asking.once(index) { Foreign.operations(record).pointee.err?(Foreign.me(record), &cause) }
+        if let status, status != BELAY_OK { mark(status, cause) }
     }
 
     /// Swaps in the verdict that the source's end is.
-    fileprivate func mark(_ status: belay_status, _ cause: belay_cause) {
+    fileprivate func mark(_ status: belay_status, _ given: belay_cause) {
         if state.isDone { return }
+        var (cause, given) = (given, given)
+        withUnsafePointer(to: &given.message) { message in
+            // As every text: cut between characters, and without a mark of ours behind it.
+            cause.setMessage(UnsafeRawPointer(message).assumingMemoryBound(to: CChar.self))
+        }
         _ = pointee.endedAt.compareExchange(expected: 0, desired: Clock.now(in: state.runtime), ordering: .relaxed)
-        let isPlain = (cause.code == 0 && cause.message.0 == 0) || cause.code == Int64(status.rawValue)
+        let isBare = cause.message.0 == 0 && (cause.code == 0 || cause.code == Int64(status.rawValue))
+        let isPlain = isBare || cause.says(status)
         var record = isPlain ? 0 : CauseRecord.make(copying: cause)
         let isDeadline = status == BELAY_DEADLINE_EXCEEDED
         if record != 0 {

@@ -101,14 +101,23 @@ struct Executor: ~Copyable {
     /// What an executor is given to call.
     static func run(_ raw: UnsafeMutableRawPointer?) {
         guard let task = raw?.assumingMemoryBound(to: Task.self) else { return }
-        let state = task.pointee.state.get()
-        let number = Task.runtime(state)
-        switch state >> Handle.kindShift & 15 {
+        let number = task.pointee.runtime
+        if number == 0 { return runAny(task) }
+        // On a thread of the host's too: what a task leads to may run when its function has returned, and free the runtime.
+        let thread = Thread.current
+        let outer = thread?.pointee.serves ?? 0
+        thread?.pointee.serves = number
+        runAny(task)
+        thread?.pointee.serves = outer
+        settle(number)
+    }
+
+    private static func runAny(_ task: UnsafeMutablePointer<Task>) {
+        switch task.pointee.state.get() >> Handle.kindShift & 15 {
         case Kind.timer: TimerTask.run(task)
         case Kind.work: Work.run(task)
         default: Registration.run(task)
         }
-        settle(number)
     }
 
     /// Tasks of this runtime are about to be submitted, which nobody else finds where they were: its free is to wait

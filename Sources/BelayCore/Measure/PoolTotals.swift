@@ -8,7 +8,6 @@ struct PoolTotals {
     var misses: UInt64 = 0
 
     @inline(never) static func read() -> PoolTotals {
-        var gets: UInt64 = 0
         var items: UInt64 = 0
         var totals = PoolTotals()
         for index in 0...Globals.pointer.pointee.poolCount.get() {
@@ -21,12 +20,11 @@ struct PoolTotals {
         }
         Thread.forEach { thread in
             guard let counters = thread.poolTable?.counters else { return }
-            gets = gets &+ counters.pointee.gets.get()
+            totals.hits = totals.hits &+ counters.pointee.hits.get()
             totals.misses = totals.misses &+ counters.pointee.misses.get()
         }
-        // Others go on while we add up, so a difference may for a moment come out below zero.
+        // Others go on while we add up, so the difference may for a moment come out below zero.
         totals.live = items > totals.idle ? items - totals.idle : 0
-        totals.hits = gets > totals.misses ? gets - totals.misses : 0
         return totals
     }
 }

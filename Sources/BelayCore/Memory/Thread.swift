@@ -16,6 +16,8 @@ struct Thread: ~Copyable {
     let number: UInt32
     /// The innermost callback that runs on this thread; 0 is none. See `Running`.
     var running: UInt = 0
+    /// The innermost wrapper whose source is being asked on this thread; 0 is none. See `Asking`.
+    var asking: UInt = 0
     /// The number of the runtime whose driver or worker it is; 0 where it is none, or the default one's.
     var serves: UInt32 = 0
     /// What merged contexts that have gone still hold, and whether the thread is about to let go of it. See `Links`.
@@ -88,6 +90,7 @@ struct Thread: ~Copyable {
         belaycore_set_magazines(nil)
         // A callback that left by pthread_exit never came back to take its frame off.
         record.pointee.running = 0
+        record.pointee.asking = 0
         record.pointee.serves = 0
         if Globals.pointer.pointee.forked { return }
         // First, because it may run drop functions, which may do anything: then the thread gets a record again.
@@ -119,6 +122,7 @@ struct Thread: ~Copyable {
             record.clearCounters()
             if record == known { return }
             record.pointee.running = 0
+            record.pointee.asking = 0
             record.pointee.serves = 0
             record.pointee.nextIdle.set(globals.pointee.idleThreads.get())
             globals.pointee.idleThreads.set(UInt(bitPattern: record))

@@ -13,7 +13,7 @@ extension Handle {
         if let magazine = table[poolIndex], magazine.enter(self) {
             let item = magazine.take()
             if item != 0 {
-                table.counters.pointee.countGet()
+                table.counters.pointee.countHit()
                 magazine.leave()
                 PoolItem.tag(item).pointee.set(bits)
                 return PoolItem.memory(item)
@@ -51,7 +51,6 @@ extension Handle {
         let item = pool.makeItem(self)
         if item == 0 { return failGet(BELAY_ENOMEM) }
         PoolTable.own.counters.pointee.countMiss()
-        PoolTable.own.counters.pointee.countGet()
         return PoolItem.memory(item)
     }
 
@@ -72,7 +71,7 @@ extension Handle {
 
     private func handOut(_ item: UInt, _ pool: PoolPointer) -> UnsafeMutableRawPointer {
         if pool.isChecked { pool.uncover(item) }
-        PoolTable.own.counters.pointee.countGet()
+        PoolTable.own.counters.pointee.countHit()
         PoolItem.tag(item).pointee.set(bits)
         return PoolItem.memory(item)
     }

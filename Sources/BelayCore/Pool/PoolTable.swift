@@ -28,12 +28,12 @@ struct PoolTable {
     }
 }
 
-/// What a thread did, ever, in all pools; written by the thread only. Items got, and those of them that had to be made.
+/// What a thread did, ever, in all pools; written by the thread only. Items that it got: from what there was, and those that had to be made.
 struct PoolCounters: ~Copyable {
-    let gets: Atomic<UInt64>
+    let hits: Atomic<UInt64>
     let misses: Atomic<UInt64>
 
-    @inline(__always) borrowing func countGet() { gets.set(gets.get() &+ 1) }
+    @inline(__always) borrowing func countHit() { hits.set(hits.get() &+ 1) }
     @inline(__always) borrowing func countMiss() { misses.set(misses.get() &+ 1) }
 }
 
