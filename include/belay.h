@@ -780,7 +780,7 @@ typedef struct belay_traceparent {
 
 /* Reads a traceparent. Version 00 has to be exact: 55 bytes, hex in lower case. Of a later version the same part is
  * read, as the specification asks for, with BELAY_TRACE_SAMPLED as the only flag; there may be more behind a dash.
- * BELAY_EINVAL also for version ff and for ids that are all zero. Who gets that starts a new trace. */
+ * BELAY_EINVAL also for version ff and for ids that are all zero. Whoever gets that starts a new trace. */
 belay_status belay_traceparent_parse(const char *text, size_t length, belay_traceparent *trace);
 
 /* Writes a traceparent of version 00. Before you pass one on, put the id of your own step into parent_id. Flags that

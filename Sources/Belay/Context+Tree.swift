@@ -21,7 +21,7 @@ extension Context {
     public func tree(_ format: TreeFormat = .text) -> String? {
         let file = belaycore_scratch_file()
         guard file >= 0 else { return nil }
-        defer { belaycore_event_close(file) }
+        defer { belaycore_close(file) }
         let wanted =
             switch format {
             case .text: BELAY_TREE_TEXT

@@ -196,7 +196,7 @@ static inline void belaycore_event_fill(int32_t fd) {
     (void)done;
     errno = saved;
 }
-static inline void belaycore_event_close(int32_t fd) { close(fd); }
+static inline void belaycore_close(int32_t fd) { close(fd); }
 
 /* What a loop of the host's waits on: one descriptor that is readable when another one inside is. `tag` tells which. */
 static inline int32_t belaycore_poll_new(void) { return epoll_create1(EPOLL_CLOEXEC); }

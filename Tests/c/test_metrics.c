@@ -212,7 +212,7 @@ static void ended_by_reason(void) {
     check_close(timed);
     check_close(lite);
     MOVED({CREATED("cancel"), 1}, {CREATED("timeout"), 1}, {CREATED("lite"), 1}, {ENDED("canceled"), 3});
-    // By its deadline: at birth, by who asks, by who waits, for a lite one; and a child with each.
+    // By its deadline: at birth, by whoever asks, by whoever waits, for a lite one; and a child with each.
     mark();
     ctx = belay_with_timeout(background, -1);
     timed = belay_with_timeout(background, BELAY_US(10));

@@ -16,7 +16,7 @@ static belay_instant deadline_of(belay_ctx ctx) {
 }
 
 // A child whose parent's deadline was the earlier one at its birth has no timer. If the parent's is moved later, the child's
-// own counts again, also for who has been listening since before the first move in the process.
+// own counts again, also for those who have been listening since before the first move in the process.
 static bool counts_again(int listen, belay_duration first) { // false: the machine was too slow for it
     belay_ctx parent = belay_with_timeout(belay_background(), first);
     belay_ctx child = belay_with_timeout_cause(parent, 2 * first, 40, "its own"), below = belay_with_cancel(child);

@@ -34,7 +34,7 @@ extension Handle {
 
     @inline(never) private func isAbsentDone() -> UInt32 { absent() != BELAY_OK ? 1 : 0 }
 
-    /// The same with a reference in hand, for the one time in a context's life that something is to be settled.
+    /// `status` with a reference in hand, for the one time in a context's life that something is to be settled.
     @inline(never) func settledStatus() -> belay_status {
         guard let pinned = pin() else { return absent() }
         let scope = pinned.scopeIndex(kind: kind)

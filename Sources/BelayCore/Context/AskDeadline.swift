@@ -10,15 +10,6 @@ public func belay_deadline(_ ctx: belay_ctx, _ deadline: UnsafeMutablePointer<be
 }
 
 extension Handle {
-    /// The same when deadlines have been moved: one of a scope above may have come before the one that was known at
-    /// birth. Looks at every scope above.
-    @inline(never) private func movedDeadline() -> Int64? {
-        guard let pinned = pin() else { return nil }
-        defer { pinned.release() }
-        let scope = pinned.scopeIndex(kind: kind)
-        return scope == 0 ? Clock.never : Ways.earliestDeadline(above: node(scope))
-    }
-
     /// The instant of the deadline that counts, `Clock.never` for none; nil if the handle is stale or none.
     @inline(__always) func deadline() -> Int64? {
         guard let found = find() else { return nil }
@@ -27,6 +18,15 @@ extension Handle {
         if Globals.pointer.pointee.haveMoved.get() != 0 { return movedDeadline() }
         let instant = found.node.clockInEffect?.pointee.deadline.get() ?? Clock.never
         return found.isStill(self) ? instant : nil
+    }
+
+    /// `deadline` where deadlines have been moved: one of a scope above may have come before the one that was known at
+    /// birth. Looks at every scope above.
+    @inline(never) private func movedDeadline() -> Int64? {
+        guard let pinned = pin() else { return nil }
+        defer { pinned.release() }
+        let scope = pinned.scopeIndex(kind: kind)
+        return scope == 0 ? Clock.never : Ways.earliestDeadline(above: node(scope))
     }
 }
 

@@ -5,10 +5,10 @@ import Synchronization
 // What the state word alone does not tell. The handle comes first in each, so that it is where the caller has it
 // already.
 extension Found {
-    /// The clock and the scopes above, of a scope without a verdict; other kinds of context.
+    /// What `belay_err` answers where the state word alone does not tell, for every kind of context.
     @inline(never) func status(of handle: Handle) -> belay_status {
         if handle.kind == Kind.lite { return liteStatus(handle) }
-        return handle.kind == Kind.scope ? scopeStatus(of: handle) : scopesStatus(handle)
+        return handle.kind == Kind.scope ? scopeStatus(of: handle) : statusByScope(handle)
     }
 
     // A scope without a verdict is looked at in up to three steps: whether its deadline is far off (`ByNow`), whether
@@ -85,13 +85,13 @@ extension Found {
 
     @inline(never) func isOtherDone(_ handle: Handle) -> UInt32 { status(of: handle) != BELAY_OK ? 1 : 0 }
 
-    @inline(never) @_optimize(speed) func scopesStatus(_ handle: Handle) -> belay_status {
+    @inline(never) @_optimize(speed) func statusByScope(_ handle: Handle) -> belay_status {
         let index = node.pointee.scope.get()
         if index == 0 || Found(at: index).isLiveByNow, isStill(handle) { return BELAY_OK }
-        return scopesStatusByAll(handle)
+        return statusByAllScopes(handle)
     }
 
-    @inline(never) private func scopesStatusByAll(_ handle: Handle) -> belay_status {
+    @inline(never) private func statusByAllScopes(_ handle: Handle) -> belay_status {
         if handle.isImmortal { return BELAY_OK }
         let index = node.pointee.scope.get()
         let scope = index == 0 ? State(0) : BelayCore.node(index).state

@@ -84,7 +84,7 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// The close of a node that somebody else has references on too (children, callers, owners), or had listeners.
     @inline(never) fileprivate func closeSlowly(_ handle: Handle) -> belay_status {
-        if closeUnheard(handle) || closeUnlistened(handle) { return BELAY_OK }
+        if closeWithoutListeners(handle) || closeNeverListened(handle) { return BELAY_OK }
         // Held to the end, so that another close cannot recycle the node under our hands.
         guard acquire(generation: handle.generation) else {
             makeStaleIfClosing(generation: handle.generation)
@@ -104,9 +104,9 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// The close of a scope that had listeners and has none now: every waiter, child and owner beyond the first keeps a
     /// reference, and there is but one; and no callback is registered. After the swap nobody gets a reference by the
-    /// handle. Who may still find the node is an ancestor's push, in the list of children, and the driver, in the
+    /// handle. Those who may still find the node are an ancestor's push, in the list of children, and the driver, in the
     /// wheel: it leaves both, and needs no verdict, because nobody is left who could ask for it. False means nothing.
-    @inline(__always) private func closeUnheard(_ handle: Handle) -> Bool {
+    @inline(__always) private func closeWithoutListeners(_ handle: Handle) -> Bool {
         let one: UInt64 = 1 << Handle.generationShift
         // Set at birth, all of them, and each with a part of its own in an end.
         let particular = State.asks | State.anchored | State.watches | State.sampled
@@ -152,7 +152,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     /// The close of a node without a listen record, so without other owners: the swap that decides checks the
     /// generation too. Nothing keeps the node meanwhile but the owner's reference, which is ours to give up. False
     /// means nothing.
-    @inline(__always) private func closeUnlistened(_ handle: Handle) -> Bool {
+    @inline(__always) private func closeNeverListened(_ handle: Handle) -> Bool {
         while true {
             let old = pointee.references.load(ordering: .acquiring)
             guard old >> Handle.generationShift == handle.generation,
@@ -169,7 +169,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         listen.pointee.isTaken && listen.pointee.pusher == pointee.listen.get()
     }
 
-    /// For a node that has a listen record, or that another close has won already (`closeUnlistened`).
+    /// For a node that has a listen record, or that another close has won already (`closeNeverListened`).
     private func decideClose(_ handle: Handle) -> CloseDecision {
         let word = pointee.references.load(ordering: .acquiring)
         let isOurs = word >> Handle.generationShift == handle.generation && word & References.closing == 0

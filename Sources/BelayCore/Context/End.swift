@@ -72,7 +72,7 @@ extension UnsafeMutablePointer where Pointee == Node {
                 pusher.pointee.lock.lockInPlace()
                 pusher.pointee.lock.unlockInPlace()
             }
-            Executor.settle(state.runtime)
+            Executor.arrived(state.runtime)
             return nil
         }
         var merges = MergesBelow.none

@@ -60,7 +60,7 @@ struct Ended {
                 }
             }
             // Its callbacks are counted by now.
-            Executor.settle(ended.state.runtime)
+            Executor.arrived(ended.state.runtime)
             ended.release()
         }
         outbox.send()

@@ -12,7 +12,7 @@ struct Habit {
 
     /// Births from one look to the next: a prime, or it might be the same step of each request that is looked at.
     private static let looksEvery: Int32 = 509
-    /// Seen there, or elsewhere: a seat is for who is there at every fourth look or more.
+    /// Seen there, or elsewhere: a seat is for a thread that is there at every fourth look or more.
     private static let weightOfHit: UInt32 = 3
     private static let weightOfMiss: UInt32 = 1
     /// Eight looks in a row. The close pays for seats with stripes, with a barrier, some microseconds, and with a look

@@ -9,7 +9,7 @@ import Synchronization
 /// by a push that had put its links here by the time its lock was free, and these are worked off one after the other,
 /// until none is left.
 ///
-/// Whoever works off a link marks and no more. Who listens below is told by the thread that found the link, as if it
+/// Whoever works off a link marks and no more. Those who listen below are told by the thread that found the link, as if it
 /// had done all by itself: callbacks run where a context is ended, and not on whatever thread came by.
 ///
 /// The lock comes before all listen locks: who has it takes those of the merged contexts and of their parents.

@@ -121,7 +121,7 @@ enum Links {
         return Marked(scope: node(UInt32(truncatingIfNeeded: context)), isPushed: isPushed, below: below)
     }
 
-    /// The same for a parent that has ended already when the link is made.
+    /// What a link runs at once for a parent that has ended already when the link is made.
     private static let ended: Registration.Function = { raw in
         let target = Handle(bits: UInt64(UInt(bitPattern: raw)))
         guard let pinned = target.pin() else { return }

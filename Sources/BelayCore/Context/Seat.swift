@@ -24,7 +24,7 @@ import Synchronization
 /// a word without the change, which the owner counts elsewhere. If it fails (C) came between, and has found the change.
 /// So nobody waits.
 ///
-/// To take a seat, to leave it and (B) to (D) are done under the node's listen lock. Who takes one looks at the
+/// To take a seat, to leave it and (B) to (D) are done under the node's listen lock. Whoever takes one looks at the
 /// generation there; who leaves moves its count to a stripe, which the close takes away under the same lock. So the
 /// close finds every count on a seat or on a stripe, once. Where nobody ever took a seat (`Stripe.isSeated`) there is
 /// no barrier.
@@ -46,7 +46,7 @@ struct Seat: ~Copyable {
         place.get() == handle.bits && add(1, to: node, handle.generation)
     }
 
-    /// The same for who does not know the kind.
+    /// The same for a caller that does not know the kind.
     borrowing func acquire(_ node: NodePointer, _ index: UInt32, generation: UInt64) -> Bool {
         isPlaced(at: index, generation) && add(1, to: node, generation)
     }

@@ -59,7 +59,7 @@ struct StripeUnit {
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
-    /// For who has no reference on the node: it may be anybody's.
+    /// For a caller that has no reference on the node: it may be anybody's.
     var stripes: StripeUnit? {
         let index = pointee.listen.load(ordering: .acquiring)
         guard index != 0 else { return nil }

@@ -62,7 +62,7 @@ enum KeyTrie {
         return cell(of: second, cells) == nil ? answer(leaf(second, key), .second) : nil
     }
 
-    /// The same for who got nil: a loop, however deep it is.
+    /// The same for a caller that got nil: a loop, however deep it is.
     @inline(never) static func findAtLength(_ key: UInt64, from nearest: UInt32) -> (value: UInt64, Depth) {
         answer(find(key, from: nearest), .further)
     }

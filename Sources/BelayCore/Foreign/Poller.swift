@@ -35,7 +35,7 @@ struct Poller: ~Copyable {
             Poller.run(Int32(truncatingIfNeeded: Int(bitPattern: $0)))
         }
         if !isManual && belaycore_start_thread(entry, argument, "belay-poller") != 0 {
-            belaycore_event_close(made)
+            belaycore_close(made)
             return 0
         }
         // Release: whoever finds the number finds the set.
@@ -85,7 +85,7 @@ struct Poller: ~Copyable {
     /// In the child of a fork: the set is the parent process's.
     borrowing func close() {
         let kept = set.get()
-        if kept != 0 { belaycore_event_close(Int32(kept) - 1) }
+        if kept != 0 { belaycore_close(Int32(kept) - 1) }
         set.set(0)
     }
 

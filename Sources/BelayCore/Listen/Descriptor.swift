@@ -7,7 +7,7 @@ import Synchronization
 /// readable whoever reads. Kept as descriptor + 1, because 0 is "none" in all our memory.
 enum Descriptor {
     static func fill(_ kept: UInt32) { belaycore_event_fill(Int32(kept) - 1) }
-    static func close(_ kept: UInt32) { belaycore_event_close(Int32(kept) - 1) }
+    static func close(_ kept: UInt32) { belaycore_close(Int32(kept) - 1) }
 
     /// The process's one descriptor for contexts that are done already, and the one for those that never will be.
     static func shared(done: Bool) -> Int32 {

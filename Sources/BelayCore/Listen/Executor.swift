@@ -109,7 +109,7 @@ struct Executor: ~Copyable {
         thread?.pointee.serves = number
         runAny(task)
         thread?.pointee.serves = outer
-        settle(number)
+        arrived(number)
     }
 
     private static func runAny(_ task: UnsafeMutablePointer<Task>) {
@@ -121,18 +121,18 @@ struct Executor: ~Copyable {
     }
 
     /// Tasks of this runtime are about to be submitted, which nobody else finds where they were: its free is to wait
-    /// for them too. The caller keeps the number from being another runtime's until he says `settle`.
+    /// for them too. The caller keeps the number from being another runtime's until he says `arrived`.
     @inline(__always) static func expect(_ number: UInt32) {
         if number != 0 { Runtime.at(number).pointee.executor.outstanding.wrappingAdd(1, ordering: .relaxed) }
     }
 
     /// They have been submitted, or a task is over.
-    @inline(__always) static func settle(_ number: UInt32) {
-        if number != 0 { Runtime.at(number).pointee.executor.settle() }
+    @inline(__always) static func arrived(_ number: UInt32) {
+        if number != 0 { Runtime.at(number).pointee.executor.arrived() }
     }
 
     /// Release: whoever waits for the last one sees what it wrote.
-    @inline(never) private borrowing func settle() {
+    @inline(never) private borrowing func arrived() {
         if outstanding.wrappingSubtract(1, ordering: .releasing).newValue == 0 {
             belaycore_futex_wake(outstanding.address, .max)
         }

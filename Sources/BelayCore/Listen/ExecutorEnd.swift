@@ -12,7 +12,7 @@ extension Executor {
         while true {
             if isManual { runQueue() }
             lock.lock()
-            // Acquire, of the release in `settle`.
+            // Acquire, of the release in `arrived`.
             let left = outstanding.load(ordering: .acquiring)
             if left == 0 && closing { closed.set(1) }
             lock.unlock()

@@ -11,13 +11,16 @@ struct Findings {
     /// For the report, on its way to the descriptor.
     let buffer: UnsafeMutableBufferPointer<UInt8>
     private static let bufferBytes = 4096
-    private static let bytes = 4096 + 2 * Site.most * 8 + bufferBytes
+    /// Room for the findings, `open` behind those by symptom.
+    static let findingsBytes = 4096
+    static let findingCount = Symptom.count + 1
+    private static let bytes = findingsBytes + 2 * Site.most * 8 + bufferBytes
 
     init?() {
         guard let memory = belaycore_map(Findings.bytes) else { return nil }
         findings = memory.assumingMemoryBound(to: Finding.self)
-        for number in 0...Symptom.count { (findings + number).initialize(to: Finding()) }
-        ended = (memory + 4096).assumingMemoryBound(to: UInt64.self)
+        for number in 0..<Findings.findingCount { (findings + number).initialize(to: Finding()) }
+        ended = (memory + Findings.findingsBytes).assumingMemoryBound(to: UInt64.self)
         aged = ended + Site.most
         buffer = UnsafeMutableBufferPointer(
             start: UnsafeMutableRawPointer(aged + Site.most).assumingMemoryBound(to: UInt8.self),

@@ -79,6 +79,7 @@ struct Totals {
 
     mutating func value(_ metric: Metric) -> UInt64 {
         if let bucket = metric.bucket { return late(bucket) }
+        if let counter = metric.counter { return self[counter] }
         let globals = Globals.pointer
         return switch metric {
         case .live: live
@@ -86,36 +87,16 @@ struct Totals {
         case .liveValue: difference(valuesBorn, gone(Kind.value))
         case .liveDetached: difference(detachedBorn, gone(Kind.detached))
         case .liveLite: difference(self[.createdLite], gone(Kind.lite))
-        case .createdCancel: self[.createdCancel]
-        case .createdTimeout: self[.createdTimeout]
-        case .createdValue: self[.createdValue]
-        case .createdData: self[.createdData]
-        case .createdDetached: self[.createdDetached]
-        case .createdLite: self[.createdLite]
-        case .createdMerge: self[.createdMerge]
         case .createdCustom: self[.createdCustom] &+ self[.createdCustomValue] &+ self[.createdCustomDetached]
         case .createdInner:
             self[.createdInnerScope] &+ self[.createdInnerValue] &+ self[.createdInnerDetached] &+ self[.createdRoot]
         case .endedCanceled: self[.endedCanceled] &+ Signals.pointer.pointee.canceled.get()
-        case .endedDeadline: self[.endedDeadline]
-        case .endedParent: self[.endedParent]
         case .endedClosed: self[.endedClosed] &+ self[.goneScope] &+ self[.goneLite]
-        case .attached: self[.attached]
-        case .reset: self[.reset]
-        case .valueNearest: self[.valueNearest]
-        case .valueFirst: self[.valueFirst]
-        case .valueSecond: self[.valueSecond]
-        case .valueFurther: self[.valueFurther]
-        case .valueMissed: self[.valueMissed]
         case .customInner: globals.pointee.foreign.count(.inner)
         case .customCallback: globals.pointee.foreign.count(.callback)
         case .customDescriptor: globals.pointee.foreign.count(.descriptor)
         case .customPolled: globals.pointee.foreign.count(.polled)
         case .timersPending: difference(self[.timerArmed], self[.timerFired] &+ self[.timerStopped])
-        case .timersArmed: self[.timerArmed]
-        case .timersFired: self[.timerFired]
-        case .timersStopped: self[.timerStopped]
-        case .lateSum: self[.latenessSum]
         case .driverWakeups: sum { $0.pointee.driver.wakeups.get() }
         case .executorThreads: sum { UInt64($0.pointee.executor.threads.get()) }
         case .executorQueue:
@@ -124,7 +105,6 @@ struct Totals {
         case .tasksLive: difference(words[Totals.tasksTaken], words[Totals.tasksGiven])
         case .tasksCreated: words[Totals.tasksTaken]
         case .groupsLive: difference(self[.groupMade], self[.groupGone])
-        case .groupsCreated: self[.groupMade]
         case .signalWatchers: UInt64(Signals.pointer.pointee.watchers.get())
         case .signalArrivals: Signals.arrivals
         case .poolLive: pools.live
@@ -137,6 +117,36 @@ struct Totals {
         case .threads: words[Totals.threads]
         case .runtimes: sum { $0 == Runtime.standard || $0.pointee.phase == Runtime.open ? 1 : 0 }
         default: 0
+        }
+    }
+}
+
+extension Metric {
+    /// The counter that it is as it stands; nil for those that are put together.
+    fileprivate var counter: Counter? {
+        switch self {
+        case .createdCancel: .createdCancel
+        case .createdTimeout: .createdTimeout
+        case .createdValue: .createdValue
+        case .createdData: .createdData
+        case .createdDetached: .createdDetached
+        case .createdLite: .createdLite
+        case .createdMerge: .createdMerge
+        case .endedDeadline: .endedDeadline
+        case .endedParent: .endedParent
+        case .attached: .attached
+        case .reset: .reset
+        case .valueNearest: .valueNearest
+        case .valueFirst: .valueFirst
+        case .valueSecond: .valueSecond
+        case .valueFurther: .valueFurther
+        case .valueMissed: .valueMissed
+        case .timersArmed: .timerArmed
+        case .timersFired: .timerFired
+        case .timersStopped: .timerStopped
+        case .lateSum: .latenessSum
+        case .groupsCreated: .groupMade
+        default: nil
         }
     }
 }

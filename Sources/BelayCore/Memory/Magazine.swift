@@ -37,7 +37,7 @@ struct Magazine: ~Copyable {
         #endif
     }
 
-    /// The same for what is counted elsewhere.
+    /// `take` for what is counted elsewhere.
     @inline(__always) mutating func pop(_ region: borrowing Region) -> UInt32 {
         if loaded.count == 0 && !reload(region) { return 0 }
         let index = loaded.head

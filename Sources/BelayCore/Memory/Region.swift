@@ -73,7 +73,7 @@ struct Region: ~Copyable {
         UInt32(truncatingIfNeeded: (UInt(bitPattern: cell) &- base.get()) / UInt(Region.cellBytes))
     }
 
-    /// Base and limit, for who looks at several cells: read once.
+    /// Base and limit, for a caller that looks at several cells: read once.
     struct Extent {
         let base: UInt
         let limit: UInt32
@@ -127,7 +127,7 @@ struct Region: ~Copyable {
     }
 
     /// No lock and no free cell: nobody is left who could have either.
-    borrowing func unlockForGood() {
+    borrowing func forgetHolders() {
         lock.reset()
         depot.set(0)
     }

@@ -52,7 +52,7 @@ struct Lock: ~Copyable {
         if releaseInPlace() { wakeOne() }
     }
 
-    /// For who has another way to go where the lock is not free.
+    /// For a caller that has another way to go where the lock is not free.
     @inline(__always) borrowing func tryLockInPlace() -> Bool {
         held.pointee.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
     }
@@ -64,7 +64,7 @@ struct Lock: ~Copyable {
         return slept.pointee.load(ordering: .relaxed) != 0
     }
 
-    /// Unlocks by one exchange, for who has nothing left that keeps the lock where it is: `unlock` looks at it once
+    /// Unlocks by one exchange, for a caller that has nothing left that keeps the lock where it is: `unlock` looks at it once
     /// more, when another thread may have had it since, and may have made something else of its memory.
     @inline(never) borrowing func unlockForGood() {
         if word.exchange(0, ordering: .releasing) > 1 { wakeNext() }

@@ -26,8 +26,8 @@ import Synchronization
 /// | 24 | stealing | a thief, under the lock | that thief, before it unlocks |
 /// | 7–0 | index | birth | the free that wins |
 ///
-/// While the word is the handle, bit for bit, threads can have a pass for the quick ways of get and put. In every other
-/// case the slow ways look closer. (Index 0 is nobody's, and no thread has a magazine for it.) What the word has to do
+/// While the word is the handle, bit for bit, threads can have a pass for the straight ways of get and put. In every other
+/// case the general ways look closer. (Index 0 is nobody's, and no thread has a magazine for it.) What the word has to do
 /// with magazines is told in `PoolHandshake.swift`.
 struct Pool: ~Copyable {
     // But for the state this line is written at birth only, before the state is.
@@ -48,7 +48,7 @@ struct Pool: ~Copyable {
     /// Items in existence, in use or free, those included that are being made or dropped.
     let items: Atomic<UInt64>
     /// Why the record cannot be used for another pool: the pool is open (1), items exist (1 each), somebody looks for
-    /// an item (1 each). Counted up only by who knows that it is not 0; whoever brings it to 0 gives the record back,
+    /// an item (1 each). Counted up only by whoever knows that it is not 0; whoever brings it to 0 gives the record back,
     /// and acquires what the others released with their decrement.
     let references: Atomic<UInt64>
     /// From an item's block to the item, the block's size, and where a checked item's shadow is.

@@ -20,7 +20,7 @@ import Synchronization
 // in its next turn that gets as far as (4).
 //
 // A pass is given under the pool's lock, and only while the state word is the handle: so never between (A) and (E), and
-// a magazine that the thief did not find at (A) has none. Whoever has none goes the slow way. There (2) is a fence and
+// a magazine that the thief did not find at (A) has none. Whoever has none goes the general way. There (2) is a fence and
 // (3) reads the state word: the textbook's handshake, with one locked instruction, and the same proof. (The magazine's
 // entry in its table is written before (1) with release, so what holds of (1) holds of it.) Where the system has no
 // barrier for all threads (B) is a fence, every state word says *fenced*, and nobody gets a pass.
@@ -79,7 +79,7 @@ extension UnsafeMutablePointer where Pointee == PoolMagazine {
         pool.pointee.lock.unlock()
     }
 
-    /// The magazine's owner, who is not inside, would like to go the quick ways.
+    /// The magazine's owner, who is not inside, would like to go the straight ways.
     func askForPass(_ handle: Handle) {
         let pool = Pool.at(handle.poolIndex)
         // Checked, fenced, or none.
@@ -152,7 +152,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
 }
 
 extension PoolMagazine {
-    /// In the child of a fork, whose only thread is the calling one: pools are stale, so it goes no quick way.
+    /// In the child of a fork, whose only thread is the calling one: pools are stale, so it goes no straight way.
     static func withdrawPasses() {
         for index in 0..<Pool.count { PoolTable.own[index]?.withdrawPass() }
     }

@@ -4,11 +4,11 @@ import Synchronization
 
 /// A thread's own stock of one pool's free items: a chain in use and a spare one. Its owner takes and gives without a
 /// locked instruction; yet a *thief* (trim, free, a get at the cap) can empty it: see `PoolHandshake.swift`. One cache
-/// line, in which is all that the quick ways look at of the pool.
+/// line, in which is all that the straight ways look at of the pool.
 struct PoolMagazine: ~Copyable {
     let busy: Atomic<UInt32>
     let count: Atomic<UInt32>
-    /// The handle of the pool whose quick ways may enter. In any other case there is something else: 0, an older pool's
+    /// The handle of the pool whose straight ways may enter. In any other case there is something else: 0, an older pool's
     /// handle, or one with `suspended` turned round. Written under the pool's lock.
     let pass: Atomic<UInt64>
     /// The item that was given last, 0 for none. It stands apart from the chain: a thread that takes and gives one item

@@ -51,7 +51,7 @@ extension UnsafeMutablePointer where Pointee == Thread {
     }
 
     /// The calling thread's magazine for the pool of a handle, made if need be, with a pass if it can have one; nil
-    /// when there is no memory. For the slow ways.
+    /// when there is no memory. For the general ways.
     @inline(never) func poolMagazine(for handle: Handle) -> PoolMagazinePointer? {
         guard let magazine = PoolTable.own[handle.poolIndex] ?? makePoolMagazine(handle.poolIndex) else { return nil }
         if magazine.pointee.pass.get() != handle.bits { magazine.askForPass(handle) }

@@ -57,7 +57,7 @@ extension UnsafeMutablePointer where Pointee == Pool {
         return BELAY_OK
     }
 
-    /// Makes the handle stale and releases all free items. Those in use are released by who gives them back.
+    /// Makes the handle stale and releases all free items. Those in use are released by whoever gives them back.
     @inline(never) fileprivate func close(_ handle: Handle) -> belay_status {
         pointee.lock.lock()
         let state = pointee.state.get()

@@ -14,7 +14,7 @@ struct Loop: ~Copyable {
     /// The record of the thread inside `poll` or inside the runtime's free, which runs what a poll would; 0 is none.
     /// With `awaited` a free sleeps until it changes; with `asked` there is something to publish that it may have
     /// missed.
-    private let poller: Atomic<UInt>
+    private let inside: Atomic<UInt>
     /// Guards the descriptors: they are made, used by others than the poll, and closed under it. So nobody writes to
     /// one that has been closed meanwhile, and is somebody else's.
     private let lock: Lock
@@ -37,7 +37,7 @@ struct Loop: ~Copyable {
     var isMine: Bool {
         borrowing get {
             let mine = Thread.known.map { UInt(bitPattern: $0) } ?? 0
-            return mine != 0 && poller.get() & ~Loop.marks == mine
+            return mine != 0 && inside.get() & ~Loop.marks == mine
         }
     }
 
@@ -51,20 +51,20 @@ struct Loop: ~Copyable {
     /// Whether the thread, with its record, is alone inside from now on.
     private borrowing func enter(_ thread: UnsafeMutablePointer<Thread>) -> Bool {
         let me = UInt(bitPattern: thread)
-        return poller.compareExchange(expected: 0, desired: me, ordering: .acquiringAndReleasing).exchanged
+        return inside.compareExchange(expected: 0, desired: me, ordering: .acquiringAndReleasing).exchanged
     }
 
     /// The same for the runtime's free, which waits for a poll under way; false if `end` comes first.
     borrowing func enter(until end: Int64) -> Bool {
         guard let thread = Thread.current else { return false }
         while !enter(thread) {
-            let inside = poller.load(ordering: .relaxed)
-            if inside == 0 { continue }
+            let current = inside.load(ordering: .relaxed)
+            if current == 0 { continue }
             if Clock.now >= end { return false }
             // The mark goes in before the sleep; whoever leaves takes it out with the same swap.
-            let marked = inside | Loop.awaited
-            let (exchanged, _) = poller.compareExchange(expected: inside, desired: marked, ordering: .relaxed)
-            if exchanged { belaycore_futex_wait(poller.address, UInt32(truncatingIfNeeded: marked), end) }
+            let marked = current | Loop.awaited
+            let (exchanged, _) = inside.compareExchange(expected: current, desired: marked, ordering: .relaxed)
+            if exchanged { belaycore_futex_wait(inside.address, UInt32(truncatingIfNeeded: marked), end) }
         }
         return true
     }
@@ -72,16 +72,16 @@ struct Loop: ~Copyable {
     /// Release: the next one inside finds what this one did. Acquire: what was to be published comes before the mark.
     /// True if `publishAnew` is to follow.
     @discardableResult borrowing func leave() -> Bool {
-        let found = poller.exchange(0, ordering: .acquiringAndReleasing)
-        if found & Loop.awaited != 0 { belaycore_futex_wake(poller.address, .max) }
+        let found = inside.exchange(0, ordering: .acquiringAndReleasing)
+        if found & Loop.awaited != 0 { belaycore_futex_wake(inside.address, .max) }
         return found & Loop.asked != 0
     }
 
     /// Asks whoever is inside to publish anew once he has left; false if there is nobody.
     private borrowing func askForMore() -> Bool {
-        let inside = poller.load(ordering: .relaxed)
-        if inside == 0 { return false }
-        return poller.compareExchange(expected: inside, desired: inside | Loop.asked, ordering: .releasing).exchanged
+        let current = inside.load(ordering: .relaxed)
+        if current == 0 { return false }
+        return inside.compareExchange(expected: current, desired: current | Loop.asked, ordering: .releasing).exchanged
     }
 
     /// Publishes what there is by now, or has whoever is inside do so. For whatever runtime has the number: that may be
@@ -104,7 +104,7 @@ struct Loop: ~Copyable {
 
     /// In the child of a fork: nobody is inside.
     borrowing func startOver() {
-        poller.set(0)
+        inside.set(0)
         lock.reset()
     }
 
@@ -214,9 +214,9 @@ struct Loop: ~Copyable {
             poll >= 0 && bell >= 0 && (isVirtual || alarm >= 0) && belaycore_poll_add(poll, bell, 0) == 0
             && (isVirtual || belaycore_poll_add(poll, alarm, 0) == 0)
         if !isWhole {
-            if poll >= 0 { belaycore_event_close(poll) }
-            if bell >= 0 { belaycore_event_close(bell) }
-            if alarm >= 0 { belaycore_event_close(alarm) }
+            if poll >= 0 { belaycore_close(poll) }
+            if bell >= 0 { belaycore_close(bell) }
+            if alarm >= 0 { belaycore_close(alarm) }
             return false
         }
         if !isVirtual { self.alarm.set(UInt32(alarm) + 1) }
@@ -234,9 +234,9 @@ struct Loop: ~Copyable {
     borrowing func close() {
         lock.lock()
         defer { lock.unlock() }
-        if set.get() != 0 { belaycore_event_close(Int32(set.get()) - 1) }
-        if bell.get() != 0 { belaycore_event_close(Int32(bell.get()) - 1) }
-        if alarm.get() != 0 { belaycore_event_close(Int32(alarm.get()) - 1) }
+        if set.get() != 0 { belaycore_close(Int32(set.get()) - 1) }
+        if bell.get() != 0 { belaycore_close(Int32(bell.get()) - 1) }
+        if alarm.get() != 0 { belaycore_close(Int32(alarm.get()) - 1) }
         set.set(0)
         bell.set(0)
         alarm.set(0)

@@ -233,7 +233,7 @@ private enum Manage {
             _ = belay_cancel_cause(
                 scope, Int64(BELAY_CANCELED.rawValue), UnsafeRawPointer(text).assumingMemoryBound(to: CChar.self))
         }
-        Executor.settle(number)
+        Executor.arrived(number)
         Handle(bits: runtime.pointee.root.get()).closeRoot()
         Globals.pointer.pointee.setupLock.lock()
         let started = runtime.pointee.driver.isStarted
@@ -245,7 +245,7 @@ private enum Manage {
         // Timers that are still there run now, once, so that nobody waits for what hangs on them in vain.
         Executor.expect(number)
         if started { for shard in Shard.numbers(of: number) { Shard.fire(shard, now: Clock.never) } }
-        Executor.settle(number)
+        Executor.arrived(number)
         // The driver goes when the callbacks are over: until then it sees to it that those get threads that wait for
         // others. It may have handed out one more as it went.
         guard runtime.pointee.executor.drain(number, isManual: isManual, until: end), Driver.stop(number, until: end),

@@ -55,7 +55,7 @@ private enum Restart {
 extension Region {
     /// Frees every cell that was ever handed out. Alone in the process.
     fileprivate borrowing func startOver(as family: Family) {
-        unlockForGood()
+        forgetHolders()
         let end = carved.get()
         // Units of stripes are handed out by the eight; those of before are given up.
         let cells = family == .stripes ? end..<end : min(Root.firstFree, end)..<end
