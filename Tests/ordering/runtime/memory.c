@@ -49,9 +49,8 @@ struct store {
     struct clock published;
 };
 
+/* The history of one atomic. */
 struct location {
-    uintptr_t address; /* 0: none */
-    uint8_t size;
     uint64_t count; /* of all stores; the last STORES of them are kept */
     struct store stores[STORES];
     /* The last store that each thread has read, at what time of its own; and the last before it. */
@@ -68,8 +67,14 @@ struct thread {
     uint64_t turn; /* the last of the sequentially consistent stores at its last such fence */
 };
 
-static struct location locations[1 << BUCKET_BITS][WAYS]; /* all of a word of 8 bytes are in one bucket */
+/* Which atomics have a history: all of a word of 8 bytes are in one bucket, a line of its own. */
+static struct bucket {
+    _Alignas(64) uintptr_t addresses[WAYS]; /* 0: none */
+    uint8_t sizes[WAYS];
+} buckets[1 << BUCKET_BITS];
+static struct location locations[1 << BUCKET_BITS][WAYS];
 static struct thread threads[THREADS];
+static int most_threads; /* there ever were at once: the places beyond are of no interest */
 static struct clock of_fences; /* sequentially consistent ones */
 static struct clock of_forgotten; /* what locations had published that are not in the table any more */
 static struct clock of_system;
@@ -115,7 +120,7 @@ void memory_dawdle(void) {
 // --- Clocks ----------------------------------------------------------------------------------------------------------
 
 static void join(struct clock *clock, const struct clock *other) {
-    for (int i = 0; i < THREADS; i++)
+    for (int i = 0; i < most_threads; i++)
         if (clock->of[i] < other->of[i]) clock->of[i] = other->of[i];
 }
 
@@ -166,6 +171,7 @@ static bool enter(void) {
         self = &threads[i];
         self->is_taken = true;
         self->number = i;
+        if (most_threads <= (int)i) most_threads = (int)i + 1;
         self->clock.of[i]++;
         /* Whoever had this place before is in the past. */
         join(&self->clock, &of_system);
@@ -186,29 +192,32 @@ static void leave(void) {
 
 // --- Locations -------------------------------------------------------------------------------------------------------
 
-static struct location *bucket_of(uintptr_t address) {
-    return locations[(uint64_t)(address >> 3) * 0x9E3779B97F4A7C15 >> (64 - BUCKET_BITS)];
+static size_t bucket_of(uintptr_t address) {
+    return (uint64_t)(address >> 3) * 0x9E3779B97F4A7C15 >> (64 - BUCKET_BITS);
 }
 
-static void forget(struct location *location) {
+static void forget(size_t bucket, int way) {
+    struct location *location = &locations[bucket][way];
     uint64_t kept = location->count < STORES ? location->count : STORES;
     for (uint64_t i = 0; i < kept; i++) join(&of_forgotten, &location->stores[i].published);
-    location->address = 0;
+    buckets[bucket].addresses[way] = 0;
 }
 
 /* The history of a location, if there is one of these very bytes that goes up to what is there. Others that have some of them
  * are over: parts of a word may be looked at in several sizes. */
 static struct location *find(uintptr_t address, int size, uint64_t actual) {
-    struct location *bucket = bucket_of(address), *found = NULL;
+    size_t bucket = bucket_of(address);
+    struct location *found = NULL;
     for (int way = 0; way < WAYS; way++) {
-        struct location *location = &bucket[way];
-        if (location->address == 0) continue;
-        if (location->address == address && location->size == size) {
+        uintptr_t start = buckets[bucket].addresses[way], end = start + buckets[bucket].sizes[way];
+        if (start == 0) continue;
+        if (start == address && end == address + (uintptr_t)size) {
+            struct location *location = &locations[bucket][way];
             /* Somebody may have written without telling: a signal handler, or code that is not ours. */
             if (location->stores[(location->count - 1) % STORES].value == actual) found = location;
-            else forget(location);
-        } else if (location->address < address + (uintptr_t)size && address < location->address + location->size) {
-            forget(location);
+            else forget(bucket, way);
+        } else if (start < address + (uintptr_t)size && address < end) {
+            forget(bucket, way);
         }
     }
     return found;
@@ -218,13 +227,14 @@ static struct location *find(uintptr_t address, int size, uint64_t actual) {
 static struct location *find_or_make(uintptr_t address, int size, uint64_t actual) {
     struct location *location = find(address, size, actual);
     if (location != NULL) return location;
-    struct location *bucket = bucket_of(address);
-    for (int way = 0; way < WAYS && location == NULL; way++)
-        if (bucket[way].address == 0) location = &bucket[way];
-    if (location == NULL) forget(location = &bucket[draw() % WAYS]);
+    size_t bucket = bucket_of(address);
+    int way = 0;
+    while (way < WAYS && buckets[bucket].addresses[way] != 0) way++;
+    if (way == WAYS) forget(bucket, way = (int)(draw() % WAYS));
+    buckets[bucket].addresses[way] = address;
+    buckets[bucket].sizes[way] = (uint8_t)size;
+    location = &locations[bucket][way];
     memset(location, 0, sizeof *location);
-    location->address = address;
-    location->size = (uint8_t)size;
     location->count = 1;
     location->stores[0].value = actual;
     location->stores[0].published = of_forgotten;
@@ -235,13 +245,15 @@ static struct store *store_number(struct location *location, uint64_t number) { 
 
 /* The oldest store that a load may answer. `turn`: up to which sequentially consistent stores are known. */
 static uint64_t oldest(const struct location *location, const struct clock *known, uint64_t turn) {
-    uint64_t least = location->count > STORES ? location->count - STORES : 0;
-    for (int i = 0; i < THREADS; i++) {
+    uint64_t latest = location->count - 1, least = location->count > STORES ? location->count - STORES : 0;
+    const struct store *last = &location->stores[latest % STORES];
+    if (last->time <= known->of[last->thread]) return latest;
+    for (int i = 0; i < most_threads; i++) {
         if (location->read_at[i] == 0) continue;
         uint64_t read = location->read_at[i] <= known->of[i] ? location->read[i] : location->read_before[i];
         if (read > least) least = read;
     }
-    for (uint64_t number = location->count - 1; number > least; number--) {
+    for (uint64_t number = latest; number > least; number--) {
         const struct store *store = &location->stores[number % STORES];
         bool is_in_turn = store->turn != 0 && store->turn <= turn;
         if (is_in_turn || store->time <= known->of[store->thread] || now() - store->when > arrives_within) return number;
@@ -420,7 +432,7 @@ void memory_fence(enum order order) {
 void memory_fence_on_all(void) {
     if (!enter()) return;
     for (int round = 0; round < 2; round++)
-        for (int i = 0; i < THREADS; i++)
+        for (int i = 0; i < most_threads; i++)
             if (threads[i].is_taken) fence(&threads[i], SEQ_CST);
     leave();
 }
@@ -428,12 +440,13 @@ void memory_fence_on_all(void) {
 void memory_forget(const volatile void *address, uint64_t size) {
     uintptr_t start = (uintptr_t)address, end = start + size;
     for (uintptr_t word = start & ~(uintptr_t)7; word < end; word += 8) {
-        struct location *bucket = bucket_of(word);
+        size_t bucket = bucket_of(word);
         for (int way = 0; way < WAYS; way++) {
+            uintptr_t *address = &buckets[bucket].addresses[way];
             /* A look without the lock: most that is written was never an atomic. */
-            if (__atomic_load_n(&bucket[way].address, __ATOMIC_RELAXED) >> 3 != word >> 3 || !enter()) continue;
-            uintptr_t first = bucket[way].address;
-            if (first >> 3 == word >> 3 && first < end && start < first + bucket[way].size) forget(&bucket[way]);
+            if (__atomic_load_n(address, __ATOMIC_RELAXED) >> 3 != word >> 3 || !enter()) continue;
+            bool is_there = *address >> 3 == word >> 3 && *address < end;
+            if (is_there && start < *address + buckets[bucket].sizes[way]) forget(bucket, way);
             leave();
         }
     }

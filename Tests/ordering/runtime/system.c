@@ -9,12 +9,14 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -75,6 +77,23 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     int error = real(thread, attributes, start, it);
     if (error != 0) free(it);
     return error;
+}
+
+/* Memory that comes back as something else has no history. */
+void free(void *memory) {
+    extern void __libc_free(void *memory);
+    if (memory != NULL) memory_forget(memory, malloc_usable_size(memory));
+    __libc_free(memory);
+}
+
+/* To make a page less accessible the kernel interrupts every processor: a fence for all, where there is no membarrier(2). */
+int mprotect(void *address, size_t bytes, int protection) {
+    REAL(mprotect);
+    int result = real(address, bytes, protection);
+    int saved = errno;
+    if (protection == PROT_NONE) memory_fence_on_all();
+    errno = saved;
+    return result;
 }
 
 long syscall(long number, ...) {
