@@ -223,6 +223,50 @@ static void close_and_close(void) {
     }
 }
 
+// A cancel without a reference and the close of the same context, which both saw the other one too late: an end for
+// each of them was counted.
+static uint64_t ends(void) {
+    belay_sample all[] = {{.name = "/ctx/ended/canceled:contexts"}, {.name = "/ctx/ended/closed:contexts"},
+                          {.name = "/ctx/ended/deadline:contexts"}, {.name = "/ctx/ended/parent:contexts"}};
+    CHECK_IS(belay_metrics_read(all, 4), BELAY_OK);
+    return all[0].value + all[1].value + all[2].value + all[3].value;
+}
+static void meet_at(struct meeting *all, int turn) {
+    for (int spin = 0; atomic_load(&all->turn) != turn; spin++)
+        if (spin > 1000) sched_yield();
+}
+static void cancel_at_once(void *argument) {
+    struct meeting *all = argument;
+    for (int round = 0; round < all->rounds; round++) {
+        meet_at(all, 2 * round + 1);
+        belay_status status = belay_cancel(all->ctx);
+        CHECK(status == BELAY_OK || status == BELAY_ESTALE);
+        atomic_fetch_add(&all->turn, 1);
+    }
+}
+static void close_as_it_is_cancelled(void *argument) {
+    struct meeting *all = argument;
+    uint64_t random = 5;
+    for (int round = 0; round < all->rounds; round++) {
+        all->ctx = belay_with_cancel(belay_background());
+        atomic_fetch_add(&all->turn, 1);
+        for (volatile uint64_t i = check_random(&random) % 64; i > 0; i--) {}
+        check_close(all->ctx);
+        meet_at(all, 2 * round + 2);
+    }
+}
+static void cancel_and_close_count_one_end(void) {
+    struct meeting all = {.rounds = check_scaled(300000)};
+    struct check_thread canceller, closer;
+    uint64_t ended = ends(), created = check_metric("/ctx/created/cancel:contexts");
+    check_start(&canceller, cancel_at_once, &all);
+    check_start(&closer, close_as_it_is_cancelled, &all);
+    check_join(&canceller);
+    check_join(&closer);
+    CHECK_IS(check_metric("/ctx/created/cancel:contexts") - created, all.rounds);
+    CHECK_IS(ends() - ended, all.rounds);
+}
+
 // It had ended with the scope at the top, though nobody had noticed, before its handle was known. Its owner closes it and all
 // above, and a live context gets the cell of the one at the top, perhaps while somebody is on his way up there.
 enum { CHAIN = 8 };
@@ -359,8 +403,8 @@ int main(void) {
     static const struct check_test tests[] = {
         TEST(retain_and_close), TEST(derive_and_close), TEST(listen_and_close), TEST(listen_as_it_closes),
         TEST(leave_and_close),  TEST(cancel_and_close), TEST(wait_and_close),   TEST(ask_and_close),
-        TEST(close_and_close),  TEST(ended_and_never_live), TEST(derive_and_renew),
-        TEST(close_under_sitters),
+        TEST(close_and_close),  TEST(cancel_and_close_count_one_end),
+        TEST(ended_and_never_live), TEST(derive_and_renew), TEST(close_under_sitters),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -438,6 +438,170 @@ static void a_descriptor_that_two_runtimes_watch(void) {
     CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
 }
 
+// A source that asks about what its answer is for asked itself without end. Asked in there, that is live as far as
+// anyone can know.
+struct curious { atomic_int status; belay_ctx about[8]; int count; atomic_int asked; atomic_bool expects_live; };
+static belay_status asks_first(void *self, belay_cause *cause) {
+    struct curious *curious = self;
+    (void)cause;
+    belay_status status = (belay_status)atomic_load(&curious->status);
+    bool expects_live = atomic_load(&curious->expects_live);
+    curious->asked++;
+    for (int i = 0; i < curious->count; i++) {
+        bool done = belay_is_done(curious->about[i]);
+        belay_status error = belay_err(curious->about[i]);
+        belay_cause why;
+        bool known = belay_cause_of(curious->about[i], &why);
+        if (expects_live) CHECK(!done && error == BELAY_OK && !known);
+    }
+    return status;
+}
+static const belay_custom_ops by_asking_first = {.size = sizeof by_asking_first, .err = asks_first};
+
+static void a_source_that_asks_about_its_wrapper(void) {
+    static const belay_key key = {"key"};
+    for (int variant = 0; variant < 8; variant++) {
+        struct curious curious = {.status = BELAY_OK, .expects_live = true};
+        belay_ctx all[] = {belay_custom(&by_asking_first, &curious), {0}, {0}, {0}, {0}};
+        all[1] = belay_with_cancel(all[0]);
+        all[2] = belay_with_value(all[0], &key, NULL, NULL);
+        all[3] = belay_with_timeout(all[1], BELAY_SEC(1000));
+        all[4] = belay_lite(all[1], BELAY_FOREVER);
+        memcpy(curious.about, all, sizeof all);
+        curious.count = 5;
+        for (int i = 0; i < 5; i++) check_live(all[i]);
+        CHECK(curious.asked >= 5);
+        atomic_int ran = 0;
+        bool heard = variant >= 5;
+        if (heard) { // the driver asks too: what it finds may be known here before it is asked for
+            atomic_store(&curious.expects_live, false);
+            CHECK(belay_on_done(all[variant - 5], check_count, &ran).bits != 0);
+        }
+        atomic_store(&curious.status, BELAY_DEADLINE_EXCEEDED);
+        if (heard) EVENTUALLY(atomic_load(&ran) == 1);
+        else if (variant % 2) CHECK_IS(belay_err(all[variant]), BELAY_DEADLINE_EXCEEDED);
+        else CHECK(belay_is_done(all[variant]));
+        for (int i = 0; i < 5; i++) check_done(all[i], BELAY_DEADLINE_EXCEEDED);
+        for (int i = 4; i >= 0; i--) check_close(all[i]);
+    }
+}
+
+// Two whose sources ask about each other's contexts, on one thread and on two.
+struct couple { struct curious curious[2]; belay_ctx wrappers[2], children[2]; atomic_int ready; };
+static void ask_the_couple(void *raw) {
+    struct couple *couple = raw;
+    int mine = atomic_fetch_add(&couple->ready, 1) % 2;
+    while (atomic_load(&couple->ready) < 2) {}
+    for (int i = 0; i < 100; i++) {
+        belay_ctx ctx = i % 2 ? couple->wrappers[mine] : couple->children[mine];
+        CHECK(!belay_is_done(ctx) || belay_err(ctx) == BELAY_CANCELED);
+        if (i == 50 && mine == 0) atomic_store(&couple->curious[1].status, BELAY_CANCELED);
+    }
+    EVENTUALLY(belay_is_done(couple->children[1]));
+}
+static void sources_that_ask_about_each_other(void) {
+    for (int threads = 1; threads <= 2; threads++)
+        for (long round = threads == 1 ? 4 : check_scaled(200); round > 0; round--) {
+            static struct couple couple;
+            memset(&couple, 0, sizeof couple);
+            for (int i = 0; i < 2; i++) {
+                couple.wrappers[i] = belay_custom(&by_asking_first, &couple.curious[i]);
+                couple.children[i] = belay_with_cancel(couple.wrappers[i]);
+            }
+            for (int i = 0; i < 2; i++) {
+                couple.curious[i].about[0] = couple.wrappers[1 - i];
+                couple.curious[i].about[1] = couple.children[1 - i];
+                couple.curious[i].about[2] = couple.children[i];
+                couple.curious[i].count = 3;
+            }
+            for (int i = 0; i < 2; i++) {
+                check_live(couple.wrappers[i]);
+                check_live(couple.children[i]);
+            }
+            atomic_int ran = 0;
+            if (round % 2) CHECK(belay_on_done(couple.children[1], check_count, &ran).bits != 0);
+            if (threads == 1) atomic_store(&couple.curious[1].status, BELAY_CANCELED);
+            else check_threads(2, ask_the_couple, &couple);
+            if (round % 2) EVENTUALLY(atomic_load(&ran) == 1); // the driver's asking tells those below
+            check_live(couple.wrappers[0]);
+            check_done(couple.wrappers[1], BELAY_CANCELED);
+            check_done(couple.children[1], BELAY_CANCELED);
+            CHECK(couple.curious[0].asked > 0 && couple.curious[1].asked > 0);
+            for (int i = 0; i < 2; i++) {
+                check_close(couple.children[i]);
+                check_close(couple.wrappers[i]);
+            }
+        }
+}
+
+// Causes as sources give them: one that has a status's number, which lost its text, and one that takes all the 56
+// bytes, whose last one passed for the mark of a signal.
+struct given { atomic_bool over; belay_status status; belay_cause cause; };
+static belay_status give(void *self, belay_cause *cause) {
+    struct given *given = self;
+    if (!atomic_load(&given->over)) return BELAY_OK;
+    if (given->cause.code != 0 || given->cause.message[0] != 0) *cause = given->cause;
+    return given->status;
+}
+static void check_given(const struct given *template, int64_t code, const char *message) {
+    static const belay_custom_ops by_giving = {.size = sizeof by_giving, .err = give};
+    for (int heard = 0; heard < 2; heard++) {
+        struct given given = {.status = template->status, .cause = template->cause};
+        belay_ctx wrapper = belay_custom(&by_giving, &given), child = belay_with_cancel(wrapper);
+        belay_ctx lite = belay_lite(child, BELAY_FOREVER), all[] = {lite, child, wrapper};
+        atomic_int ran = 0;
+        check_live(lite);
+        if (heard) CHECK(belay_on_done(child, check_count, &ran).bits != 0);
+        atomic_store(&given.over, true);
+        if (heard) EVENTUALLY(atomic_load(&ran) == 1);
+        for (int i = 0; i < 3; i++) {
+            check_done(all[i], given.status);
+            check_cause(all[i], code, message);
+            CHECK_IS(belay_signal_of(all[i]), 0);
+        }
+        for (int i = 0; i < 3; i++) check_close(all[i]);
+    }
+}
+
+static void a_source_whose_cause_has_a_statuss_number(void) {
+    struct given given = {.status = BELAY_CANCELED, .cause = {BELAY_CANCELED, "the user pressed stop"}};
+    check_given(&given, BELAY_CANCELED, "the user pressed stop");
+    given = (struct given){.status = BELAY_DEADLINE_EXCEEDED, .cause = {BELAY_DEADLINE_EXCEEDED, "idle for 30 s"}};
+    check_given(&given, BELAY_DEADLINE_EXCEEDED, "idle for 30 s");
+    given = (struct given){.status = BELAY_CANCELED, .cause = {BELAY_DEADLINE_EXCEEDED, "the other one's"}};
+    check_given(&given, BELAY_DEADLINE_EXCEEDED, "the other one's");
+    for (int status = BELAY_CANCELED; status <= BELAY_DEADLINE_EXCEEDED; status++) { // without a text, the status's
+        given = (struct given){.status = (belay_status)status, .cause = {status, ""}};
+        check_given(&given, status, belay_status_string(given.status));
+        given = (struct given){.status = (belay_status)status};
+        check_given(&given, status, belay_status_string(given.status));
+    }
+}
+
+static void a_source_whose_cause_takes_all_the_room(void) {
+    // Two, three and four bytes, of which one, two or three would be left over.
+    static const char *const characters[] = {"x", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80"};
+    for (int which = 0; which < 4; which++)
+        for (size_t shift = 0; shift < 5; shift++) {
+            struct given given = {.status = BELAY_CANCELED, .cause = {.code = 15}};
+            char expected[57] = "";
+            size_t width = strlen(characters[which]), length = shift;
+            memset(given.cause.message, 'x', 56);
+            for (; length < 56; length += width)
+                memcpy(given.cause.message + length, characters[which], length + width > 56 ? 56 - length : width);
+            memcpy(expected, given.cause.message, 56);
+            for (length = shift; length + width <= 55;) length += width;
+            expected[length] = 0;
+            check_given(&given, 15, expected);
+        }
+    static const char lasts[] = {1, 2, 'x', 127, -128, -1}; // behind the text
+    for (size_t i = 0; i < sizeof lasts; i++) {
+        struct given given = {.status = BELAY_CANCELED, .cause = {15, "signal 15 (SIGTERM)"}};
+        given.cause.message[55] = lasts[i];
+        check_given(&given, 15, "signal 15 (SIGTERM)");
+    }
+}
+
 // --- the model: a source, a wrapper and a tree below it; whoever ends first decides for all below ---------------------------
 
 static void random_trees(void) {
@@ -544,7 +708,9 @@ int main(void) {
         TEST(one_registration_for_all), TEST(bad_ones), TEST(in_the_hosts_loop),
         TEST(a_cancel_that_hid_the_sources_end), TEST(a_source_that_was_never_asked_again),
         TEST(an_inner_context_and_a_deadline),
-        TEST(a_descriptor_that_two_runtimes_watch), TEST(random_trees), TEST(contention),
+        TEST(a_descriptor_that_two_runtimes_watch), TEST(a_source_that_asks_about_its_wrapper),
+        TEST(sources_that_ask_about_each_other), TEST(a_source_whose_cause_has_a_statuss_number),
+        TEST(a_source_whose_cause_takes_all_the_room), TEST(random_trees), TEST(contention),
     };
     RUN_TESTS(tests, "");
     return 0;

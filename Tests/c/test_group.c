@@ -365,6 +365,81 @@ static void a_task_cannot_wait_for_its_group(void) {
     check_free(group);
 }
 
+// An error ends the context on the thread that ran the task, and so calls back there who asked for that inline. Inside
+// the task still, or the group would wait for itself.
+struct called_back { belay_group group; int asked, in_place; };
+static int64_t note_place(belay_ctx ctx, void *raw) {
+    (void)ctx;
+    inner_thread = pthread_self();
+    ((struct called_back *)raw)->in_place++;
+    return 0;
+}
+static void wait_when_called_back(void *raw) {
+    struct called_back *self = raw;
+    belay_cause why = {-1, "untouched"};
+    CHECK_IS(belay_group_wait(self->group, BELAY_FOREVER, &why), BELAY_EDEADLK);
+    CHECK_IS(why.code, -1);
+    self->asked++;
+}
+static void start_when_called_back(void *raw) {
+    struct called_back *self = raw;
+    CHECK_IS(belay_group_try_go(self->group, note_place, self), BELAY_EBUSY);
+    CHECK_IS(belay_group_go(self->group, note_place, self), BELAY_OK);
+    CHECK(self->in_place == 1 && pthread_equal(inner_thread, pthread_self()));
+    self->asked++;
+}
+static void fail_and_be_called_back(void (*fn)(void *)) {
+    belay_ctx ctx;
+    belay_cause why;
+    struct called_back self = {.group = new_group(1, &ctx)};
+    CHECK(belay_on_done(ctx, fn, &self).bits != 0);
+    CHECK_IS(belay_group_go(self.group, code_task, (void *)7), BELAY_OK);
+    CHECK_IS(belay_group_wait(self.group, BELAY_FOREVER, &why), BELAY_EFAILED);
+    CHECK_IS(why.code, 7);
+    CHECK_IS(self.asked, 1);
+    check_free(self.group);
+}
+static void no_wait_where_an_error_is_called_back(void) { fail_and_be_called_back(wait_when_called_back); }
+static void a_start_where_an_error_is_called_back(void) { fail_and_be_called_back(start_when_called_back); }
+
+// The tasks of a group in a manual runtime run in its poll, also when the group's context has been closed, before they
+// were started or after. So nothing that runs in there can wait for them.
+enum closed { OPEN, CLOSED_AFTER, CLOSED_BEFORE };
+struct inside { belay_group group; belay_ctx ctx; enum closed closed; bool starts; int asked, runs; };
+static int64_t count_in_the_poll(belay_ctx ctx, void *raw) {
+    (void)ctx;
+    CHECK(pthread_equal(inner_thread, pthread_self()));
+    ((struct inside *)raw)->runs++;
+    return 0;
+}
+static void ask_inside_the_poll(void *raw) {
+    struct inside *self = raw;
+    if (self->closed == CLOSED_BEFORE) check_close(self->ctx);
+    CHECK_IS(belay_group_go(self->group, count_in_the_poll, self), BELAY_OK);
+    if (self->closed == CLOSED_AFTER) check_close(self->ctx);
+    CHECK_IS(self->starts ? belay_group_go(self->group, count_in_the_poll, self)
+                          : belay_group_wait(self->group, BELAY_FOREVER, NULL), BELAY_EDEADLK);
+    CHECK_IS(belay_group_try_go(self->group, count_in_the_poll, self), BELAY_EBUSY);
+    CHECK_IS(belay_group_wait(self->group, 0, NULL), BELAY_TIMEOUT);
+    CHECK_IS(self->runs, 0);
+    self->asked++;
+}
+static void no_wait_inside_the_poll_that_runs_the_tasks(void) {
+    belay_runtime_options options = {.size = sizeof options, .manual = true};
+    inner_thread = pthread_self();
+    for (int variant = 0; variant < 6; variant++) {
+        belay_runtime runtime = belay_runtime_new(&options);
+        struct inside self = {.closed = (enum closed)(variant / 2), .starts = variant % 2};
+        self.group = belay_group_new(belay_runtime_background(runtime), 1, &self.ctx);
+        CHECK(belay_timer_after(belay_runtime_background(runtime), 0, ask_inside_the_poll, &self).bits != 0);
+        EVENTUALLY((CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK), self.runs == 1));
+        CHECK_IS(self.asked, 1);
+        CHECK_IS(belay_group_wait(self.group, BELAY_FOREVER, NULL), BELAY_OK);
+        check_free(self.group);
+        CHECK_IS(belay_runtime_free(runtime, BELAY_FOREVER), BELAY_OK);
+    }
+}
+
 // Two groups whose tasks wait for each other's group: at least one is told, and then neither hangs.
 struct ring { belay_group mine, other; atomic_int *ready, *told; };
 static int64_t wait_for_other(belay_ctx ctx, void *argument) {
@@ -786,6 +861,9 @@ int main(void) {
         TEST(a_wait_can_time_out),
         TEST(many_may_wait),
         TEST(a_task_cannot_wait_for_its_group),
+        TEST(no_wait_where_an_error_is_called_back),
+        TEST(a_start_where_an_error_is_called_back),
+        TEST(no_wait_inside_the_poll_that_runs_the_tasks),
         TEST(rings_of_groups_are_found),
         TEST(rings_of_callbacks_and_groups_are_found),
         TEST(tasks_may_block_on_each_other),

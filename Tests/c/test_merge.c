@@ -77,6 +77,48 @@ static void what_counts_for_nothing(void) {
     check_close(a);
 }
 
+// The values are parents[0]'s, also where it has none and the only other one that can end has some: that one is not the
+// answer then, which can be cancelled by itself.
+static void *any_value(void *self, const belay_key *key) { return (void)key, self; }
+static belay_status never_ends(void *self, belay_cause *cause) { return (void)self, (void)cause, BELAY_OK; }
+static void values_that_the_first_parent_has_not(void) {
+    static const belay_key key = {"k"};
+    static const belay_custom_ops ops = {.size = sizeof ops, .err = never_ends, .value = any_value};
+    belay_pool pool = belay_pool_new(&(belay_pool_desc){.size = sizeof(belay_pool_desc), .item_size = 64});
+    belay_ctx a = live(), value = belay_with_value(a, &key, (void *)&key, NULL);
+    belay_ctx apart = belay_without_cancel(belay_background());
+    belay_ctx data = belay_with_data(a, pool, NULL), foreign = belay_custom(&ops, (void *)&key);
+    belay_ctx firsts[] = {belay_background(), belay_todo(), apart};
+    belay_ctx others[] = {value, belay_with_cancel(value), data, belay_with_timeout(data, BELAY_SEC(1000)), foreign};
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < 5; k++) {
+            belay_ctx parents[] = {firsts[i], others[k], belay_background(), others[k]};
+            belay_ctx merged = belay_merge(parents, 4);
+            CHECK(merged.bits != 0 && merged.bits != others[k].bits);
+            CHECK(belay_value(merged, &key) == NULL && belay_data(merged, pool) == NULL);
+            belay_ctx below = belay_with_cancel(merged);
+            CHECK(belay_value(below, &key) == NULL && belay_data(below, pool) == NULL);
+            belay_instant mine = 0, theirs = 0;
+            CHECK_IS(belay_deadline(merged, &mine), belay_deadline(others[k], &theirs));
+            CHECK_IS(mine, theirs);
+            CHECK_IS(belay_cancel(merged), BELAY_OK);
+            check_done(below, BELAY_CANCELED);
+            check_live(others[k]);
+            check_close(below);
+            check_close(merged);
+            check_live(others[k]);
+        }
+    belay_ctx parents[] = {apart, value}, merged = belay_merge(parents, 2);
+    CHECK_IS(belay_cancel_cause(a, 8, "a"), BELAY_OK);
+    check_done(merged, BELAY_CANCELED);
+    check_cause(merged, 8, "a");
+    check_close(merged);
+    for (int k = 4; k >= 0; k--) check_close(others[k]);
+    check_close(apart);
+    check_close(a);
+    CHECK_IS(belay_pool_free(pool), BELAY_OK);
+}
+
 static void ended_parents(void) {
     belay_ctx a = live(), b = live();
     CHECK_IS(belay_cancel_cause(b, 5, "before"), BELAY_OK);
@@ -595,6 +637,7 @@ static void deadlines_compared_across_clocks(void) {
 int main(void) {
     const struct check_test tests[] = {
         TEST(first_to_end_wins), TEST(listeners_are_told), TEST(it_ends_by_itself), TEST(what_counts_for_nothing),
+        TEST(values_that_the_first_parent_has_not),
         TEST(ended_parents), TEST(bad_parents), TEST(the_earliest_deadline_counts), TEST(a_merge_over_two_runtimes),
         TEST(a_long_chain_of_merges), TEST(moved_deadlines_of_other_parents),
         TEST(a_cancel_whose_thread_is_about_to_move_its_seat),

@@ -4,7 +4,7 @@
 //
 //     test_pool [--without-membarrier]       the second is how this program calls itself once more
 #define _GNU_SOURCE
-#include "check.h"
+#include "steps.h"
 
 #include <errno.h>
 #include <linux/filter.h>
@@ -561,6 +561,49 @@ static void owners_and_thieves_keep_apart(void) {
     CHECK_IS(LIVE_ITEMS, live);
 }
 
+// Hits were what was left of all gets, so in the midst of a miss, which had been counted as such and not as a get yet,
+// there was one less. Looked at after each step of a miss.
+static atomic_bool has_missed;
+static void miss_step_by_step(void *item) {
+    put(shared_pool, belay_pool_get(shared_pool)); // the thread's first
+    CHECK((*(void **)item = belay_pool_get(shared_pool)) != NULL);
+    count_steps(true);
+    void *second = belay_pool_get(shared_pool);
+    count_steps(false);
+    atomic_store(&has_missed, true);
+    put(shared_pool, second);
+}
+static void a_hit_that_was_counted_stays_counted(void) {
+    struct check_thread missing;
+    uint64_t hits = 0, misses = 0;
+    long halts = 0, halt = atomic_fetch_add(&check_holds, 1) + 1;
+    belay_duration most = atomic_exchange(&check_hold_most, BELAY_SEC(10));
+    void *item = NULL;
+    shared_pool = plain_pool(64);
+    atomic_store(&has_missed, false);
+    atomic_store(&steps, 1);
+    check_start(&missing, miss_step_by_step, &item);
+    for (;; halts++) {
+        while (atomic_load(&check_held) < halt && !atomic_load(&has_missed)) {}
+        belay_sample both[] = {{.name = "/pool/hits:gets"}, {.name = "/pool/misses:gets"}};
+        CHECK_IS(belay_metrics_read(both, 2), BELAY_OK);
+        CHECK(both[0].value >= hits && both[1].value >= misses);
+        hits = both[0].value;
+        misses = both[1].value;
+        if (atomic_load(&has_missed)) break;
+        atomic_store(&more, 1);
+        halt = atomic_fetch_add(&check_holds, 1) + 1;
+        atomic_store(&check_freed, halt - 1);
+    }
+    atomic_store(&more, 0);
+    check_free();
+    check_join(&missing);
+    printf("    %ld steps\n", halts);
+    atomic_store(&check_hold_most, most);
+    put(shared_pool, item);
+    free_pool(shared_pool);
+}
+
 // --- Data on contexts ------------------------------------------------------------------------------------------------
 
 // Among so many keys that some take three levels of the trie and more.
@@ -722,6 +765,102 @@ static void hooks_may_use_the_api(void) {
     for (int i = 0; i < 30; i++) put(nested_pool, belay_pool_get(nested_pool));
     free_pool(nested_pool);
     CHECK(LIVE_ITEMS == live && IDLE_ITEMS == idle);
+}
+
+// A reset that gives back the very item was believed, and the item handed out twice after that.
+static int puts_in_reset;
+static void reset_by_put(void *item, void *self) {
+    (void)self;
+    puts_in_reset++;
+    CHECK_IS(belay_pool_put(nested_pool, item), BELAY_EINVAL);
+    CHECK_IS(belay_pool_put(nested_pool, item), BELAY_EINVAL);
+}
+static void reset_by_put_after_the_free(void *item, void *self) {
+    (void)self;
+    puts_in_reset++;
+    CHECK_IS(belay_pool_put(nested_pool, item), BELAY_ESTALE);
+}
+static void a_reset_that_gives_back_an_item_of_a_freed_pool(void) {
+    for (unsigned checked = 0; checked <= BELAY_POOL_CHECKED; checked++) {
+        struct counts counts = {0};
+        belay_pool_desc desc = {.size = sizeof desc, .item_size = sizeof(struct item), .init = item_init,
+                                .reset = reset_by_put_after_the_free, .drop = item_drop, .self = &counts,
+                                .flags = checked};
+        nested_pool = belay_pool_new(&desc);
+        puts_in_reset = 0;
+        void *item = belay_pool_get(nested_pool), *data;
+        belay_ctx ctx = belay_with_data(belay_background(), nested_pool, &data);
+        CHECK(item != NULL && item != data);
+        free_pool(nested_pool);
+        put(nested_pool, item);
+        CHECK(puts_in_reset == 1 && counts.dropped == 1);
+        check_close(ctx);
+        CHECK(puts_in_reset == 2 && counts.dropped == 2);
+    }
+}
+static void a_reset_that_gives_the_item_back(void) {
+    for (unsigned checked = 0; checked <= BELAY_POOL_CHECKED; checked++)
+        for (int how = 0; how < 3; how++) { // as it is, at a cap, by a context's close
+            belay_pool_desc desc = {.size = sizeof desc, .item_size = 128, .reset = reset_by_put, .flags = checked,
+                                    .cap = how == 1 ? 3 : 0};
+            uint64_t live = LIVE_ITEMS, idle = IDLE_ITEMS;
+            nested_pool = belay_pool_new(&desc);
+            puts_in_reset = 0;
+            void *items[3], *data;
+            for (int round = 0; round < 3; round++) {
+                for (int i = 0; i < 3; i++) CHECK((items[i] = belay_pool_get(nested_pool)) != NULL);
+                CHECK(items[0] != items[1] && items[1] != items[2] && items[0] != items[2]);
+                CHECK_IS(LIVE_ITEMS, live + 3);
+                for (int i = 0; i < 3; i++) put(nested_pool, items[i]);
+                if (how == 2) check_close(belay_with_data(belay_background(), nested_pool, &data));
+                CHECK_IS(LIVE_ITEMS, live);
+                CHECK_IS(IDLE_ITEMS, idle + 3);
+            }
+            CHECK_IS(puts_in_reset, how == 2 ? 12 : 9);
+            free_pool(nested_pool);
+            CHECK(LIVE_ITEMS == live && IDLE_ITEMS == idle);
+        }
+}
+
+// What fails in a hook is not what failed in the call that it runs in.
+static bool refusing_init(void *item, void *self) {
+    (void)item;
+    CHECK(belay_is_none(belay_with_cancel((belay_ctx){0})));
+    return *(bool *)self;
+}
+static void failing_reset(void *item, void *self) {
+    (void)item, (void)self;
+    CHECK(belay_is_none(belay_with_cancel((belay_ctx){0})));
+}
+static void a_failing_derivation_says_why_whatever_its_hooks_do(void) {
+    bool fine = true;
+    belay_pool_desc desc = {.size = sizeof desc, .item_size = 8, .init = refusing_init, .reset = failing_reset,
+                            .self = &fine};
+    belay_pool pool = belay_pool_new(&desc);
+    belay_runtime_options options = {.size = sizeof options, .max_contexts = 1};
+    belay_runtime full = belay_runtime_new(&options);
+    belay_ctx lite = belay_lite(belay_background(), BELAY_FOREVER), stale = belay_with_cancel(belay_background());
+    belay_ctx only = belay_with_cancel(belay_runtime_background(full));
+    void *data;
+    check_close(stale);
+    for (int i = 0; i < 2; i++) {
+        CHECK(belay_is_none(belay_with_data(only, pool, &data)));
+        CHECK_IS(belay_last_status(), BELAY_ENOMEM);
+        CHECK(belay_is_none(belay_with_data(lite, pool, &data)));
+        CHECK_IS(belay_last_status(), BELAY_ELEAF);
+        CHECK(belay_is_none(belay_with_data(stale, pool, &data)));
+        CHECK_IS(belay_last_status(), BELAY_ESTALE);
+    }
+    CHECK_IS(belay_pool_trim(pool), BELAY_OK);
+    fine = false;
+    CHECK(belay_pool_get(pool) == NULL);
+    CHECK_IS(belay_last_status(), BELAY_ENOMEM);
+    CHECK(belay_is_none(belay_with_data(belay_background(), pool, &data)));
+    CHECK_IS(belay_last_status(), BELAY_ENOMEM);
+    check_close(lite);
+    check_close(only);
+    free_pool(pool);
+    CHECK_IS(belay_runtime_free(full, BELAY_FOREVER), BELAY_OK);
 }
 
 // --- Checked pools ---------------------------------------------------------------------------------------------------
@@ -1091,12 +1230,16 @@ int main(int argc, char **argv) {
         TEST(the_cap_is_exact),
         TEST(nobody_is_refused_a_free_item),
         TEST(owners_and_thieves_keep_apart),
+        TEST(a_hit_that_was_counted_stays_counted),
         TEST(data_is_seen_among_many_values),
         TEST(data_is_seen_below),
         TEST(data_goes_back_with_the_last_that_sees_it),
         TEST(nothing_of_one_request_is_seen_by_the_next),
         TEST(data_on_a_context_cannot_be_given_back),
         TEST(hooks_may_use_the_api),
+        TEST(a_reset_that_gives_the_item_back),
+        TEST(a_reset_that_gives_back_an_item_of_a_freed_pool),
+        TEST(a_failing_derivation_says_why_whatever_its_hooks_do),
         TEST(checked_pools_work_like_others),
         TEST(a_forked_child_has_no_pools),
         TEST(random_runs_agree_with_a_model),

@@ -138,6 +138,18 @@ static void contexts_have_a_limit(void) {
     unmake(runtime);
 }
 
+// A size_t that is no Int ended the program.
+static void any_limit_of_contexts_will_do(void) {
+    const size_t limits[] = {SIZE_MAX, (size_t)INT64_MAX + 1, INT64_MAX, UINT32_MAX, UINT32_MAX - 2, 5};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        belay_runtime runtime = make((belay_runtime_options){.max_contexts = limits[i]});
+        belay_ctx all[5];
+        for (int k = 0; k < 5; k++) check_live(all[k] = belay_with_cancel(belay_runtime_background(runtime)));
+        for (int k = 0; k < 5; k++) check_close(all[k]);
+        unmake(runtime);
+    }
+}
+
 // --- event loops -----------------------------------------------------------------------------------------------
 
 static void a_loop_drives_it(void) {
@@ -501,6 +513,130 @@ static void a_free_that_left_callbacks_behind(void) {
     }
 }
 
+// What runs on a runtime's own threads beside its callbacks: the end of a context of another runtime below one of its
+// own, and the drop function of what a task was the last to keep. A free waited for the thread that it was called on.
+struct freer { belay_runtime runtime; belay_ctx ctx; belay_group group; atomic_int release, answer; struct name name; };
+static void free_its_own(void *raw) {
+    struct freer *self = raw;
+    note_name(&self->name);
+    atomic_store(&self->answer, (int)belay_runtime_free(self->runtime, BELAY_MS(10)));
+}
+static int64_t held_task(belay_ctx ctx, void *raw) {
+    (void)ctx;
+    struct freer *self = raw;
+    EVENTUALLY(atomic_load(&self->release));
+    return self->ctx.bits != 0 ? 5 : 0; // an error ends that context
+}
+// Afterwards the runtime is what it was, and its owner frees it.
+static void check_refused(struct freer *self, const char *thread) {
+    EVENTUALLY(atomic_load(&self->answer) != -1);
+    CHECK_IS(self->answer, BELAY_EDEADLK);
+    if (strcmp(self->name.text, thread) != 0) fprintf(stderr, "on the thread %s\n", self->name.text);
+    CHECK(strcmp(self->name.text, thread) == 0);
+    check_live(belay_runtime_background(self->runtime));
+    unmake(self->runtime);
+}
+static struct freer freer(belay_runtime_options options) {
+    options.name = "own";
+    return (struct freer){.runtime = make(options), .answer = -1};
+}
+// The last to keep the value is the task.
+static void start_dropping_task(struct freer *self) {
+    static const belay_key key = {"key"};
+    belay_ctx value = belay_with_value(belay_runtime_background(self->runtime), &key, self, free_its_own);
+    self->group = belay_group_new(value, 1, NULL);
+    CHECK_IS(belay_group_go(self->group, held_task, self), BELAY_OK);
+    check_close(value);
+    CHECK_IS(belay_group_free(self->group), BELAY_OK);
+    CHECK_IS(self->answer, -1);
+    self->release = 1;
+}
+
+static void no_free_where_a_deadline_is_pushed_elsewhere(void) {
+    struct freer self = freer((belay_runtime_options){.manual = false});
+    belay_ctx parents[2] = {belay_with_cancel(belay_background()), {0}};
+    parents[1] = belay_with_timeout(belay_runtime_background(self.runtime), BELAY_MS(5));
+    belay_ctx merged = belay_merge(parents, 2);
+    CHECK(belay_on_done(merged, free_its_own, &self).bits != 0);
+    check_refused(&self, "own-driver");
+    check_done(merged, BELAY_DEADLINE_EXCEEDED);
+    check_close(merged);
+    for (int i = 0; i < 2; i++) check_close(parents[i]);
+}
+
+static void no_free_where_a_tasks_value_is_dropped(void) {
+    struct freer self = freer((belay_runtime_options){.manual = false});
+    start_dropping_task(&self);
+    check_refused(&self, "own-worker");
+}
+
+static void no_free_where_a_tasks_error_is_pushed_elsewhere(void) {
+    struct freer self = freer((belay_runtime_options){.manual = false});
+    self.group = belay_group_new(belay_runtime_background(self.runtime), 1, &self.ctx);
+    belay_ctx parents[2] = {belay_with_cancel(belay_background()), self.ctx}, merged = belay_merge(parents, 2);
+    CHECK(belay_on_done(merged, free_its_own, &self).bits != 0);
+    self.release = 1;
+    CHECK_IS(belay_group_go(self.group, held_task, &self), BELAY_OK);
+    CHECK_IS(belay_group_wait(self.group, BELAY_FOREVER, NULL), BELAY_EFAILED);
+    check_cause(merged, 5, "a task returned 5");
+    check_close(merged);
+    check_close(parents[0]);
+    CHECK_IS(belay_group_free(self.group), BELAY_OK);
+    check_refused(&self, "own-worker");
+}
+
+// A thread of the host's is the runtime's while it runs a task, and no longer: after that it may free.
+struct host { void (*run)(void *task); void *task; struct freer *freer; atomic_int submitted; };
+static void host_submit(void *raw, void (*run)(void *task), void *task) {
+    struct host *host = raw;
+    host->run = run;
+    host->task = task;
+    atomic_store(&host->submitted, 1);
+}
+static void host_thread(void *raw) {
+    struct host *host = raw;
+    prctl(PR_SET_NAME, "host", 0, 0, 0);
+    EVENTUALLY(atomic_load(&host->submitted));
+    host->run(host->task);
+    check_refused(host->freer, "host");
+}
+static void no_free_where_a_host_runs_its_tasks(void) {
+    struct host host = {.submitted = 0};
+    struct freer self = freer((belay_runtime_options){.executor = {host_submit, &host}});
+    struct check_thread thread;
+    host.freer = &self;
+    check_start(&thread, host_thread, &host);
+    start_dropping_task(&self);
+    check_join(&thread);
+}
+
+// One that runs a task before submit returns, under another's.
+static void run_at_once(void *raw, void (*run)(void *task), void *task) {
+    atomic_fetch_add((atomic_int *)raw, 1);
+    run(task);
+}
+static int64_t free_in_the_other(belay_ctx ctx, void *raw) {
+    (void)ctx;
+    struct freer *self = raw;
+    self->release = 1;
+    CHECK_IS(belay_group_go(self->group, held_task, self), BELAY_OK); // in there, and over by now
+    CHECK_IS(belay_group_wait(self->group, 0, NULL), BELAY_OK);
+    CHECK_IS(belay_group_free(self->group), BELAY_OK);
+    CHECK_IS(belay_runtime_free(self->runtime, BELAY_MS(10)), BELAY_OK); // is not ours any more
+    return 0;
+}
+static void a_host_that_runs_one_runtimes_task_in_anothers(void) {
+    atomic_int inner_runs = 0, outer_runs = 0;
+    struct freer inner = freer((belay_runtime_options){.executor = {run_at_once, &inner_runs}});
+    inner.group = belay_group_new(belay_runtime_background(inner.runtime), 1, NULL);
+    belay_runtime outer = make((belay_runtime_options){.executor = {run_at_once, &outer_runs}});
+    belay_group group = belay_group_new(belay_runtime_background(outer), 1, NULL);
+    CHECK_IS(belay_group_go(group, free_in_the_other, &inner), BELAY_OK);
+    CHECK(inner_runs == 1 && outer_runs == 1);
+    CHECK_IS(belay_group_free(group), BELAY_OK);
+    unmake(outer);
+}
+
 // A timer under a runtime that was freed meanwhile went into the one that had got the number, which has fewer wheels, and was
 // never seen again.
 struct late_timer { belay_ctx root; belay_timer timer; atomic_int runs, began, over; };
@@ -612,7 +748,8 @@ int main(void) {
     check_close(first);
     const struct check_test tests[] = {
         TEST(options_are_checked), TEST(bad_handles), TEST(the_root_is_a_root), TEST(threads_have_its_name),
-        TEST(contexts_have_a_limit), TEST(a_loop_drives_it), TEST(other_threads_wake_the_loop),
+        TEST(contexts_have_a_limit), TEST(any_limit_of_contexts_will_do), TEST(a_loop_drives_it),
+        TEST(other_threads_wake_the_loop),
         TEST(a_descriptor_that_is_made_during_a_poll),
         TEST(no_poll_inside_a_poll), TEST(timers_wait_for_a_tick), TEST(freed_with_threads), TEST(freed_in_a_loop),
         TEST(freed_with_a_virtual_clock), TEST(free_waits_for_callbacks), TEST(numbers_are_used_again),
@@ -620,7 +757,9 @@ int main(void) {
         TEST(callbacks_stuck_in_a_free), TEST(two_frees_and_a_new_runtime),
         TEST(listeners_refused_after_a_free), TEST(a_tick_that_kept_the_descriptor_readable),
         TEST(a_bell_that_was_somebody_elses), TEST(a_free_that_left_callbacks_behind),
-        TEST(a_timer_that_came_too_late),
+        TEST(no_free_where_a_deadline_is_pushed_elsewhere), TEST(no_free_where_a_tasks_value_is_dropped),
+        TEST(no_free_where_a_tasks_error_is_pushed_elsewhere), TEST(no_free_where_a_host_runs_its_tasks),
+        TEST(a_host_that_runs_one_runtimes_task_in_anothers), TEST(a_timer_that_came_too_late),
     };
     RUN_TESTS(tests, "");
     return 0;

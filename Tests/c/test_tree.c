@@ -279,6 +279,41 @@ static void ends_and_causes(void) {
     check_close(top);
 }
 
+// The one at the top was taken at its word, which says nothing of an end that nobody has noticed.
+static void a_top_that_ended_unnoticed(void) {
+    for (int deadline = 0; deadline < 2; deadline++) {
+        belay_ctx parent = deadline ? belay_with_timeout(background, BELAY_MS(2)) : belay_with_cancel(background);
+        belay_ctx tops[] = {belay_with_cancel(parent), {0}, belay_lite(parent, BELAY_FOREVER), {0}};
+        tops[1] = belay_with_value(parent, &KEY, NULL, NULL);
+        tops[3] = belay_with_timeout(parent, BELAY_SEC(1000)); // of its own
+        belay_ctx below[] = {belay_with_cancel(tops[0]), belay_with_cancel(tops[1]), {0},
+                             belay_lite(tops[3], BELAY_FOREVER)};
+        const char *state = deadline ? "\"state\":\"deadline\"" : "\"state\":\"canceled\"";
+        const char *why = deadline ? "\"message\":\"deadline exceeded\"" : "\"message\":\"nine\"";
+        const char *end = deadline ? ": deadline exceeded" : ": context canceled, cause 9 \"nine\"";
+        if (deadline) check_sleep(BELAY_MS(3));
+        else CHECK_IS(belay_cancel_cause(parent, 9, "nine"), BELAY_OK);
+        for (int i = 0; i < 4; i++) {
+            struct text text = json(tops[i]);
+            CHECK_SAYS(line_of(&text, tops[i]), state);
+            CHECK_SAYS(line_of(&text, tops[i]), why);
+            if (i != 2) CHECK_SAYS(line_of(&text, below[i]), state);
+            free(text.bytes);
+            text = written(tops[i], BELAY_TREE_TEXT);
+            CHECK(strstr(text.bytes, "live") == NULL);
+            CHECK(strstr(text.bytes, end) != NULL);
+            free(text.bytes);
+            text = written(tops[i], BELAY_TREE_DOT);
+            CHECK(strstr(text.bytes, "live") == NULL);
+            free(text.bytes);
+        }
+        for (int i = 0; i < 4; i++)
+            if (below[i].bits != 0) check_close(below[i]);
+        for (int i = 0; i < 4; i++) check_close(tops[i]);
+        check_close(parent);
+    }
+}
+
 static void names_that_are_none(void) {
     static const belay_key NONE = {NULL}, EMPTY = {""}, LONG = {"0123456789012345678901\xC3\xA9 and more"},
                            BAD = {"\xFF\x01\"\xED\xA0\x80\\"};
@@ -457,7 +492,8 @@ static void write_meanwhile(void) {
 int main(void) {
     background = belay_background();
     const struct check_test tests[] = {
-        TEST(every_kind), TEST(runtimes), TEST(ends_and_causes), TEST(names_that_are_none), TEST(dot),
+        TEST(every_kind), TEST(runtimes), TEST(ends_and_causes), TEST(a_top_that_ended_unnoticed),
+        TEST(names_that_are_none), TEST(dot),
         TEST(deep_and_wide), TEST(descriptors), TEST(write_meanwhile),
     };
     RUN_TESTS(tests, "");

@@ -152,6 +152,32 @@ static void failing_derivations_drop_at_once(void) {
     }
 }
 
+// What fails in there is not what failed here.
+static void fail_in_drop(void *status) {
+    if (*(belay_status *)status == BELAY_EINVAL) {
+        CHECK(belay_is_none(belay_with_cancel(none)));
+    } else {
+        belay_ctx lite = belay_lite(belay_background(), BELAY_FOREVER);
+        CHECK(belay_is_none(belay_with_cancel(lite)));
+        check_close(lite);
+    }
+    CHECK_IS(belay_last_status(), *(belay_status *)status);
+}
+static void a_failing_derivation_says_why_whatever_its_drop_does(void) {
+    static belay_status others[] = {BELAY_EINVAL, BELAY_ELEAF};
+    belay_ctx stale = belay_with_cancel(belay_background()), lite = belay_lite(belay_background(), BELAY_FOREVER);
+    check_close(stale);
+    for (int i = 0; i < 2; i++) {
+        CHECK(belay_is_none(belay_with_value(stale, &key_a, &others[i], fail_in_drop)));
+        CHECK_IS(belay_last_status(), BELAY_ESTALE);
+        CHECK(belay_is_none(belay_with_value(belay_background(), NULL, &others[1], fail_in_drop)));
+        CHECK_IS(belay_last_status(), BELAY_EINVAL);
+        CHECK(belay_is_none(belay_with_value(lite, &key_a, &others[0], fail_in_drop)));
+        CHECK_IS(belay_last_status(), BELAY_ELEAF);
+    }
+    check_close(lite);
+}
+
 static void values_of_done_parents_are_kept_and_dropped(void) {
     atomic_int drops = 0;
     belay_ctx parent = belay_with_timeout(belay_background(), 0);
@@ -236,6 +262,7 @@ int main(void) {
         TEST(drops_run_with_the_last_that_sees_the_value),
         TEST(hidden_values_are_dropped_too),
         TEST(failing_derivations_drop_at_once),
+        TEST(a_failing_derivation_says_why_whatever_its_drop_does),
         TEST(values_of_done_parents_are_kept_and_dropped),
         TEST(null_values_are_dropped_as_null),
         TEST(drops_may_use_the_api),

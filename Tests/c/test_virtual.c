@@ -112,6 +112,191 @@ static void deadlines_move(void) {
     unmake(runtime);
 }
 
+// A clock that had come to "never": what was due there was due never.
+static void a_clock_at_its_end_goes_on(void) {
+    for (int starts_there = 0; starts_there < 2; starts_there++) {
+        belay_runtime_options options = {.size = sizeof options, .virtual_clock = true};
+        if (starts_there) options.start = BELAY_FOREVER;
+        belay_runtime runtime = belay_runtime_new(&options);
+        belay_ctx root = belay_runtime_background(runtime);
+        atomic_int ran = 0, ended = 0;
+        CHECK(belay_timer_after(root, BELAY_MS(3), check_count, &ran).bits != 0);
+        CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+        CHECK_IS(ran, !starts_there); // there 3 ms more are never
+        belay_instant end = belay_runtime_now(runtime);
+        CHECK(end < BELAY_FOREVER);
+        CHECK(belay_timer_after(root, 0, check_count, &ran).bits != 0);
+        CHECK(belay_runtime_next(runtime) <= end);
+        CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+        CHECK_IS(ran, 1 + !starts_there);
+        belay_ctx timeout = belay_with_timeout(root, 0), deadline = belay_with_deadline(root, end);
+        belay_ctx moved = belay_with_cancel(root), lite = belay_lite(root, 0), open = belay_with_cancel(root);
+        check_done(timeout, BELAY_DEADLINE_EXCEEDED);
+        check_done(deadline, BELAY_DEADLINE_EXCEEDED);
+        check_done(lite, BELAY_DEADLINE_EXCEEDED);
+        CHECK(belay_on_done(moved, check_count, &ended).bits != 0);
+        CHECK_IS(belay_set_deadline(moved, end), BELAY_OK);
+        check_done(moved, BELAY_DEADLINE_EXCEEDED);
+        CHECK_IS(ended, 1);
+        check_live(open);
+        CHECK_IS(belay_remaining(open), BELAY_FOREVER);
+        CHECK_IS(belay_runtime_now(runtime), end);
+        belay_ctx all[] = {timeout, deadline, moved, lite, open};
+        for (int i = 0; i < 5; i++) check_close(all[i]);
+        unmake(runtime);
+    }
+}
+
+// Callbacks of a free saw the real clock.
+struct last_look { belay_runtime runtime; belay_instant now; int looks; };
+static void look_at_the_clock(void *raw) {
+    struct last_look *self = raw;
+    CHECK_IS(belay_runtime_now(self->runtime), self->now);
+    self->looks++;
+}
+static void a_free_goes_by_its_clock(void) {
+    struct last_look self = {.runtime = make()};
+    belay_ctx ctx = belay_with_cancel(belay_runtime_background(self.runtime));
+    pass(self.runtime, BELAY_SEC(77));
+    self.now = BELAY_SEC(78);
+    CHECK(belay_after_func(ctx, look_at_the_clock, &self).bits != 0);
+    CHECK(belay_on_done(ctx, look_at_the_clock, &self).bits != 0);
+    CHECK(belay_timer_after(ctx, BELAY_SEC(3), look_at_the_clock, &self).bits != 0);
+    unmake(self.runtime);
+    CHECK_IS(self.looks, 3);
+    belay_instant before = belay_now(), now = belay_runtime_now(self.runtime); // there is none any more
+    CHECK(before <= now && now <= belay_now());
+    check_close(ctx);
+}
+
+// --- ticks: what is due fires at the next multiple, and never before it ---------------------------------------------
+
+enum { TICK = 10000000, TICKING = 40 };
+struct ticking { belay_runtime runtime; belay_instant due; bool armed; int runs; };
+static belay_instant rounded(belay_instant instant) { return (instant + TICK - 1) / TICK * TICK; }
+static void fired_at_a_tick(void *raw) {
+    struct ticking *self = raw;
+    CHECK_IS(belay_runtime_now(self->runtime), rounded(self->due));
+    CHECK(self->armed);
+    self->armed = false;
+    self->runs++;
+}
+static belay_runtime make_ticking(void) {
+    belay_runtime_options options = {.size = sizeof options, .virtual_clock = true, .tick = TICK};
+    belay_runtime runtime = belay_runtime_new(&options);
+    CHECK(runtime.bits != 0);
+    return runtime;
+}
+static void arm_ticking(struct ticking *self, belay_duration delay) {
+    self->due = belay_runtime_now(self->runtime) + delay;
+    self->armed = true;
+    CHECK(belay_timer_after(belay_runtime_background(self->runtime), delay, fired_at_a_tick, self).bits != 0);
+}
+
+static void timers_fire_at_ticks_only(void) {
+    belay_runtime runtime = make_ticking();
+    struct ticking first = {.runtime = runtime}, second = first, third = first, heard = first;
+    belay_instant start = belay_runtime_now(runtime);
+    arm_ticking(&first, BELAY_MS(3));
+    CHECK_IS(belay_runtime_next(runtime), start + BELAY_MS(10));
+    pass(runtime, BELAY_MS(4));
+    CHECK_IS(belay_runtime_now(runtime), start + BELAY_MS(4));
+    CHECK_IS(first.runs, 0);
+    CHECK_IS(belay_runtime_next(runtime), start + BELAY_MS(10));
+    pass(runtime, BELAY_MS(9));
+    CHECK_IS(first.runs, 1);
+    CHECK_IS(belay_runtime_next(runtime), BELAY_FOREVER);
+    arm_ticking(&second, BELAY_MS(3));
+    arm_ticking(&third, BELAY_MS(7)); // due at a multiple
+    belay_ctx ctx = belay_with_timeout(belay_runtime_background(runtime), BELAY_MS(5));
+    heard.due = start + BELAY_MS(18);
+    heard.armed = true;
+    CHECK(belay_on_done(ctx, fired_at_a_tick, &heard).bits != 0);
+    CHECK_IS(belay_runtime_next(runtime), start + BELAY_MS(20));
+    pass(runtime, BELAY_MS(6));
+    CHECK_IS(second.runs + third.runs + heard.runs, 0);
+    pass(runtime, BELAY_MS(81));
+    CHECK(second.runs == 1 && third.runs == 1 && heard.runs == 1);
+    CHECK_IS(belay_runtime_now(runtime), start + BELAY_MS(100));
+    check_done(ctx, BELAY_DEADLINE_EXCEEDED);
+    check_close(ctx);
+    unmake(runtime);
+}
+
+// Of the times that pass between two ticks one counts.
+static void count_at_a_tick(void *raw) {
+    struct ticking *self = raw;
+    CHECK_IS(belay_runtime_now(self->runtime) % TICK, 0);
+    self->runs++;
+}
+static void periods_shorter_than_a_tick(void) {
+    struct ticking self = {.runtime = make_ticking()};
+    belay_ctx root = belay_runtime_background(self.runtime);
+    belay_timer timer = belay_timer_every(root, BELAY_MS(3), count_at_a_tick, &self);
+    pass(self.runtime, BELAY_MS(9));
+    CHECK_IS(self.runs, 0);
+    for (int tick = 1; tick <= 10; tick++) {
+        pass(self.runtime, BELAY_MS(10));
+        CHECK_IS(self.runs, tick);
+    }
+    CHECK_IS(belay_timer_stop(timer), BELAY_STOP_PREVENTED);
+    unmake(self.runtime);
+}
+
+static void random_polls_and_ticks(void) {
+    uint64_t random = 0x2545f4914f6cdd1d;
+    for (long script = check_scaled(100); script > 0; script--) {
+        static struct ticking all[TICKING];
+        belay_runtime runtime = make_ticking();
+        for (int i = 0; i < TICKING; i++) all[i] = (struct ticking){.runtime = runtime};
+        for (int step = 0; step < 200; step++) {
+            struct ticking *one = &all[check_random(&random) % TICKING];
+            if (step % 3 && !one->armed) arm_ticking(one, (belay_duration)(check_random(&random) % BELAY_MS(100)));
+            if (step % 3) continue;
+            belay_instant first = BELAY_FOREVER;
+            for (int i = 0; i < TICKING; i++)
+                if (all[i].armed && rounded(all[i].due) < first) first = rounded(all[i].due);
+            belay_instant next = belay_runtime_next(runtime), target = belay_runtime_now(runtime);
+            CHECK(next <= first && (next == BELAY_FOREVER || next % TICK == 0));
+            target += (belay_duration)(check_random(&random) % BELAY_MS(40));
+            CHECK_IS(belay_runtime_poll(runtime, target), BELAY_OK);
+            for (int i = 0; i < TICKING; i++)
+                if (all[i].armed) CHECK(rounded(all[i].due) > target);
+        }
+        pass(runtime, BELAY_MS(110));
+        for (int i = 0; i < TICKING; i++) CHECK(!all[i].armed);
+        unmake(runtime);
+    }
+}
+
+// The real clock's, by what the loop says that the time is.
+static void ticks_of_a_real_clock(void) {
+    belay_runtime_options options = {.size = sizeof options, .manual = true, .tick = TICK};
+    belay_runtime runtime = belay_runtime_new(&options);
+    for (int round = 0; round < 5; round++) {
+        atomic_int ran = 0;
+        belay_instant before = belay_now();
+        CHECK(belay_timer_after(belay_runtime_background(runtime), BELAY_US(100), check_count, &ran).bits != 0);
+        belay_instant after = belay_now(), next = belay_runtime_next(runtime);
+        CHECK(next % TICK == 0 && next >= rounded(before + BELAY_US(100)) && next <= rounded(after + BELAY_US(100)));
+        check_sleep_until(next + BELAY_MS(1));
+        CHECK_IS(belay_runtime_poll(runtime, next - 1), BELAY_OK);
+        CHECK_IS(ran, 0);
+        CHECK_IS(belay_runtime_next(runtime), next);
+        CHECK_IS(belay_runtime_poll(runtime, next), BELAY_OK);
+        CHECK_IS(ran, 1);
+    }
+    // A loop that asks all the time.
+    for (int round = 0; round < 5; round++) {
+        atomic_int ran = 0;
+        belay_instant due = belay_now() + BELAY_US(100);
+        CHECK(belay_timer_after(belay_runtime_background(runtime), BELAY_US(100), check_count, &ran).bits != 0);
+        while (ran == 0) CHECK_IS(belay_runtime_poll(runtime, BELAY_FOREVER), BELAY_OK);
+        CHECK(belay_now() >= rounded(due));
+    }
+    unmake(runtime);
+}
+
 // --- waits ---------------------------------------------------------------------------------------------------------
 
 struct waiting { belay_ctx ctx[2]; size_t n, index; belay_duration timeout; atomic_int answer; };
@@ -332,6 +517,8 @@ int main(void) {
     check_close(first);
     const struct check_test tests[] = {
         TEST(time_stands_still), TEST(the_future_can_be_past), TEST(contexts_know_their_runtime), TEST(deadlines_move),
+        TEST(a_clock_at_its_end_goes_on), TEST(a_free_goes_by_its_clock), TEST(timers_fire_at_ticks_only),
+        TEST(periods_shorter_than_a_tick), TEST(random_polls_and_ticks), TEST(ticks_of_a_real_clock),
         TEST(waits_are_in_virtual_time), TEST(cancels_end_waits), TEST(no_wait_inside_a_poll),
         TEST(waits_end_with_their_clock), TEST(random_scripts), TEST(thousands_of_timers),
     };
