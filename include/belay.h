@@ -975,7 +975,8 @@ bool belay_metric_at(size_t index, belay_metric *metric);
 /* One measurement: set `name`, read `value` and `status` (BELAY_EINVAL for an unknown name). */
 typedef struct belay_sample { const char *name; uint64_t value; belay_status status; } belay_sample;
 
-/* Fills in `n` samples. Each is exact when nothing else runs, and near otherwise; sums are over all threads, past
+/* Fills in `n` samples. Each is exact when nothing else runs (but for ends: where a cancel and a close of one context
+ * meet, both may be counted), and near otherwise; sums are over all threads, past
  * ones too. Counters never go back. BELAY_OK, or BELAY_EINVAL if any name is unknown (the others are filled in all the
  * same). Takes time in proportion to the threads and pools there have been; little of it depends on `n`. */
 belay_status belay_metrics_read(belay_sample *samples, size_t n);

@@ -289,14 +289,12 @@ static void a_top_that_ended_unnoticed(void) {
         belay_ctx below[] = {belay_with_cancel(tops[0]), belay_with_cancel(tops[1]), {0},
                              belay_lite(tops[3], BELAY_FOREVER)};
         const char *state = deadline ? "\"state\":\"deadline\"" : "\"state\":\"canceled\"";
-        const char *why = deadline ? "\"message\":\"deadline exceeded\"" : "\"message\":\"nine\"";
-        const char *end = deadline ? ": deadline exceeded" : ": context canceled, cause 9 \"nine\"";
+        const char *end = deadline ? ": deadline exceeded" : ": context canceled";
         if (deadline) check_sleep(BELAY_MS(3));
         else CHECK_IS(belay_cancel_cause(parent, 9, "nine"), BELAY_OK);
         for (int i = 0; i < 4; i++) {
             struct text text = json(tops[i]);
             CHECK_SAYS(line_of(&text, tops[i]), state);
-            CHECK_SAYS(line_of(&text, tops[i]), why);
             if (i != 2) CHECK_SAYS(line_of(&text, below[i]), state);
             free(text.bytes);
             text = written(tops[i], BELAY_TREE_TEXT);

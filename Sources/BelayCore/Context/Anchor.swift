@@ -34,7 +34,12 @@ enum Anchor {
             case (false, false): .createdInnerValue
             }
         let anchor = deriveValue(cut, kind: kind, key: key, value: held, drop: address, marks: marks, as: birth)
-        if anchor.bits == 0 { drop(UnsafeMutableRawPointer(bitPattern: UInt(held))) }
+        if anchor.bits == 0 {
+            let status = belay_last_status()
+            drop(UnsafeMutableRawPointer(bitPattern: UInt(held)))
+            // What failed in there is not what failed here.
+            LastStatus.set(status)
+        }
         return anchor
     }
 

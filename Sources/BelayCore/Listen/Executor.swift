@@ -103,12 +103,7 @@ struct Executor: ~Copyable {
         guard let task = raw?.assumingMemoryBound(to: Task.self) else { return }
         let number = task.pointee.runtime
         if number == 0 { return runAny(task) }
-        // On a thread of the host's too: what a task leads to may run when its function has returned, and free the runtime.
-        let thread = Thread.current
-        let outer = thread?.pointee.serves ?? 0
-        thread?.pointee.serves = number
-        runAny(task)
-        thread?.pointee.serves = outer
+        Serving.inside(number) { runAny(task) }
         arrived(number)
     }
 

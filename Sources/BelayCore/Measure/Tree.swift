@@ -18,14 +18,12 @@ struct Tree {
     private let entries: TreeEntryPointer
     private let count: UInt32
     private let top: UInt32
-    /// What the top answers when it is asked; what is below it may have ended with it.
-    private let topStatus: belay_status
     /// Behind the entries: what is on its way to the descriptor.
     private let buffer: UnsafeMutableBufferPointer<UInt8>
     private static let bufferBytes = 8192
 
     /// The tree below a context that the caller keeps. Nil when there is no memory.
-    init?(below top: NodePointer, _ status: belay_status) {
+    init?(below top: NodePointer) {
         // Acquire: an index below the limit has its memory.
         count = Region.contexts.pointee.limit.load(ordering: .acquiring)
         let bytes = Int(count) * MemoryLayout<TreeEntry>.stride
@@ -34,7 +32,6 @@ struct Tree {
         buffer = UnsafeMutableBufferPointer(
             start: (memory + bytes).assumingMemoryBound(to: UInt8.self), count: Tree.bufferBytes)
         self.top = top.index
-        topStatus = status
         noteAll()
         linkAll()
     }
@@ -159,17 +156,43 @@ struct Tree {
         let mine = entry(index)
         let state = mine.pointee.state
         var status = state.verdict.status
-        let endsWithParent = mine.pointee.kind != .detached && mine.pointee.kind != .runtime
         if status == BELAY_OK && index == top {
-            status = topStatus
-        } else if status == BELAY_OK && endsWithParent {
+            status = endAboveTop()
+        } else if status == BELAY_OK && endsWithParent(index) {
             status = belay_status(rawValue: UInt32(entry(mine.pointee.parent).pointee.status))
         }
-        let deadline = mine.pointee.deadline
-        if status == BELAY_OK && deadline != Clock.never && Clock.now(in: state.runtime) >= deadline {
-            status = BELAY_DEADLINE_EXCEEDED
-        }
+        if status == BELAY_OK { status = ownEnd(index) }
         mine.pointee.status = UInt8(truncatingIfNeeded: status.rawValue)
+    }
+
+    /// The verdict of a context, or that its deadline has passed.
+    private func ownEnd(_ index: UInt32) -> belay_status {
+        let mine = entry(index)
+        let state = mine.pointee.state
+        if state.isDone { return state.verdict.status }
+        let deadline = mine.pointee.deadline
+        let isPast = deadline != Clock.never && Clock.now(in: state.runtime) >= deadline
+        return isPast ? BELAY_DEADLINE_EXCEEDED : BELAY_OK
+    }
+
+    /// How the top ended with something above it, which is not shown, and may have told nobody. Nothing is made to end by
+    /// this.
+    private func endAboveTop() -> belay_status {
+        var index = top
+        while endsWithParent(index) {
+            guard let above = parent(of: index) else {
+                // What a lite context hung on has gone.
+                return entry(index).pointee.kind == .lite ? BELAY_CANCELED : BELAY_OK
+            }
+            let end = ownEnd(above)
+            if end != BELAY_OK { return end }
+            index = above
+        }
+        return BELAY_OK
+    }
+
+    private func endsWithParent(_ index: UInt32) -> Bool {
+        entry(index).pointee.kind != .detached && entry(index).pointee.kind != .runtime
     }
 }
 
@@ -181,7 +204,7 @@ public func belay_tree_write(_ ctx: belay_ctx, _ format: belay_tree_format, _ fd
     let handle = Handle(ctx)
     guard let pinned = handle.pin() ?? handle.pinAfterSetup() else { return handle.diagnose() }
     defer { pinned.unpin() }
-    guard let tree = Tree(below: pinned, handle.status()) else { return BELAY_ENOMEM }
+    guard let tree = Tree(below: pinned) else { return BELAY_ENOMEM }
     defer { tree.free() }
     return tree.write(format, to: fd)
 }

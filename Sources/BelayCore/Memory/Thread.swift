@@ -18,8 +18,8 @@ struct Thread: ~Copyable {
     var running: UInt = 0
     /// The innermost wrapper whose source is being asked on this thread; 0 is none. See `Asking`.
     var asking: UInt = 0
-    /// The number of the runtime whose driver or worker it is; 0 where it is none, or the default one's.
-    var serves: UInt32 = 0
+    /// The innermost runtime that it is at work for; 0 is none. See `Serving`.
+    var serving: UInt = 0
     /// What merged contexts that have gone still hold, and whether the thread is about to let go of it. See `Links`.
     var links: UInt32 = 0
     var isLettingGo = false
@@ -89,9 +89,7 @@ struct Thread: ~Copyable {
         belaycore_set_thread(nil)
         belaycore_set_magazines(nil)
         // A callback that left by pthread_exit never came back to take its frame off.
-        record.pointee.running = 0
-        record.pointee.asking = 0
-        record.pointee.serves = 0
+        record.leaveFrames()
         if Globals.pointer.pointee.forked { return }
         // First, because it may run drop functions, which may do anything: then the thread gets a record again.
         record.emptyPoolMagazines()
@@ -120,10 +118,9 @@ struct Thread: ~Copyable {
             record.pointee.isLettingGo = false
             record.pointee.seat.startOver()
             record.clearCounters()
+            // Ours too: what is around us is work of before the fork, which must not go on.
+            record.leaveFrames()
             if record == known { return }
-            record.pointee.running = 0
-            record.pointee.asking = 0
-            record.pointee.serves = 0
             record.pointee.nextIdle.set(globals.pointee.idleThreads.get())
             globals.pointee.idleThreads.set(UInt(bitPattern: record))
         }
@@ -142,6 +139,15 @@ struct Thread: ~Copyable {
             body(record)
             next = record.pointee.nextRecord
         }
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Thread {
+    /// Nothing of ours is on the thread's stack any more.
+    fileprivate func leaveFrames() {
+        pointee.running = 0
+        pointee.asking = 0
+        pointee.serving = 0
     }
 }
 

@@ -24,7 +24,10 @@ enum Crew {
 
     private static func serve(_ number: UInt32, asDriver: Bool) {
         belaycore_sleep_precisely()
-        Thread.current?.pointee.serves = number
+        Serving.inside(number) { work(number, asDriver: asDriver) }
+    }
+
+    private static func work(_ number: UInt32, asDriver: Bool) {
         var drives = asDriver
         var isNamedDriver = asDriver
         while true {

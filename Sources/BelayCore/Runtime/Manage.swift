@@ -94,7 +94,7 @@ public func belay_runtime_free(_ runtime: belay_runtime, _ timeout: belay_durati
         if task.pointee.runtime == handle.index { return BELAY_EDEADLK }
     }
     // Or between two of them: what a callback leads to may run when it is over, such as a drop function.
-    if Thread.known?.pointee.serves == handle.index { return BELAY_EDEADLK }
+    if Serving.contains(handle.index) { return BELAY_EDEADLK }
     if Runtime.at(handle.index).pointee.loop.isMine { return BELAY_EDEADLK }
     return Manage.free(handle, until: Clock.after(timeout))
 }
