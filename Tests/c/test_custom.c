@@ -602,6 +602,33 @@ static void a_source_whose_cause_takes_all_the_room(void) {
     }
 }
 
+// What fails in a drop is not what failed in the derivation that it runs in.
+static void failing_drop(void *self) {
+    CHECK(belay_is_none(belay_with_cancel((belay_ctx){0})));
+    drop(self);
+}
+static void a_failing_wrapper_says_why_whatever_its_drop_does(void) {
+    static const belay_custom_ops ops = {.size = sizeof ops, .inner = inner, .err = err, .drop = failing_drop};
+    static const belay_custom_ops fast = {.size = sizeof fast, .inner = inner, .drop = failing_drop};
+    belay_runtime_options options = {.size = sizeof options, .max_contexts = 1};
+    belay_runtime full = belay_runtime_new(&options);
+    belay_ctx only = belay_with_cancel(belay_runtime_background(full));
+    belay_ctx lite = belay_lite(belay_background(), BELAY_FOREVER), stale = belay_with_cancel(belay_background());
+    check_close(stale);
+    const struct { belay_ctx inner; belay_status status; } cases[] = {
+        {only, BELAY_ENOMEM}, {lite, BELAY_ELEAF}, {stale, BELAY_ESTALE}};
+    for (int i = 0; i < 6; i++) {
+        struct source *source = source_new();
+        source->inner = cases[i / 2].inner;
+        CHECK(belay_is_none(belay_custom(i % 2 ? &ops : &fast, source)));
+        CHECK_IS(belay_last_status(), cases[i / 2].status);
+        source_free(source);
+    }
+    check_close(only);
+    check_close(lite);
+    CHECK_IS(belay_runtime_free(full, BELAY_FOREVER), BELAY_OK);
+}
+
 // --- the model: a source, a wrapper and a tree below it; whoever ends first decides for all below ---------------------------
 
 static void random_trees(void) {
@@ -710,7 +737,8 @@ int main(void) {
         TEST(an_inner_context_and_a_deadline),
         TEST(a_descriptor_that_two_runtimes_watch), TEST(a_source_that_asks_about_its_wrapper),
         TEST(sources_that_ask_about_each_other), TEST(a_source_whose_cause_has_a_statuss_number),
-        TEST(a_source_whose_cause_takes_all_the_room), TEST(random_trees), TEST(contention),
+        TEST(a_source_whose_cause_takes_all_the_room), TEST(a_failing_wrapper_says_why_whatever_its_drop_does),
+        TEST(random_trees), TEST(contention),
     };
     RUN_TESTS(tests, "");
     return 0;

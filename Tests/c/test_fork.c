@@ -235,12 +235,80 @@ static void a_child_that_returns_from_a_callback_ends(void) {
     CHECK(belay_timer_stop(every) != BELAY_STOP_GONE);
 }
 
+// A child that starts over inside a callback, and goes on there, is on no runtime's thread and asks no source.
+static belay_runtime forking;
+static belay_ctx asked;
+static atomic_bool may_fork, is_over;
+static belay_status says_when_it_is_over(void *self, belay_cause *cause) {
+    return (void)self, (void)cause, atomic_load(&is_over) ? BELAY_CANCELED : BELAY_OK;
+}
+static void start_over_and_go_on(void) {
+    static const belay_custom_ops ops = {.size = sizeof ops, .err = says_when_it_is_over};
+    enum { MANY = 200 };
+    static belay_ctx many[MANY];
+    CHECK_IS(belay_runtime_restart(), BELAY_OK);
+    for (int round = 0; round < 2; round++) {
+        belay_runtime next = belay_runtime_new(NULL);
+        atomic_int ran = 0;
+        CHECK(belay_timer_after(belay_runtime_background(next), 0, check_count, &ran).bits != 0);
+        EVENTUALLY(atomic_load(&ran) == 1);
+        CHECK_IS(belay_runtime_free(next, BELAY_FOREVER), BELAY_OK);
+    }
+    for (int i = 0; i < MANY; i++) check_live(many[i] = belay_custom(&ops, NULL)); // one in the cell of before
+    atomic_store(&is_over, true);
+    for (int i = 0; i < MANY; i++) check_done(many[i], BELAY_CANCELED);
+    execl("/bin/true", "true", (char *)NULL);
+    _exit(1);
+}
+static void fork_here(void *argument) {
+    (void)argument;
+    fflush(stdout);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) start_over_and_go_on();
+    int status = -1;
+    CHECK_IS(waitpid(pid, &status, 0), pid);
+    CHECK_IS(status, 0);
+    atomic_fetch_add(&children_ended, 1);
+}
+static belay_status fork_when_asked(void *self, belay_cause *cause) {
+    (void)cause;
+    if (atomic_exchange(&may_fork, false)) fork_here(self);
+    return BELAY_OK;
+}
+static void a_child_that_starts_over_in_a_callback_goes_on_there(void) {
+    if (check_emulator()) {
+        printf("  NOT TESTED: what the emulator's own threads hold at a fork is lost to the child\n");
+        return;
+    }
+    static const belay_custom_ops ops = {.size = sizeof ops, .err = fork_when_asked};
+    belay_runtime_options manual = {.size = sizeof manual, .manual = true};
+    atomic_store(&children_ended, 0);
+    for (int how = 0; how < 4; how++) {
+        forking = belay_runtime_new(how == 2 ? &manual : NULL);
+        belay_ctx ends = belay_with_timeout(belay_runtime_background(forking), BELAY_MS(1));
+        if (how == 0) CHECK(belay_after_func(ends, fork_here, NULL).bits != 0); // a worker
+        if (how == 1) CHECK(belay_on_done(ends, fork_here, NULL).bits != 0);    // the driver
+        if (how == 2) CHECK(belay_after_func(ends, fork_here, NULL).bits != 0); // a poll
+        if (how == 3) { // a source
+            asked = belay_custom(&ops, NULL);
+            atomic_store(&may_fork, true);
+            check_live(asked);
+            check_close(asked);
+        }
+        EVENTUALLY((how == 2 ? (void)belay_runtime_poll(forking, BELAY_FOREVER) : (void)0, children_ended == how + 1));
+        check_close(ends);
+        CHECK_IS(belay_runtime_free(forking, BELAY_FOREVER), BELAY_OK);
+    }
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(a_child_has_done_handles),
         TEST(a_child_of_a_busy_process_does_not_hang),
         TEST(no_poll_in_the_child_of_a_fork_inside_one),
         TEST(a_child_that_returns_from_a_callback_ends),
+        TEST(a_child_that_starts_over_in_a_callback_goes_on_there),
     };
     RUN_TESTS(tests, "");
     return 0;

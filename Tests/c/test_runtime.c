@@ -612,7 +612,7 @@ static void no_free_where_a_host_runs_its_tasks(void) {
 
 // One that runs a task before submit returns, under another's.
 static void run_at_once(void *raw, void (*run)(void *task), void *task) {
-    atomic_fetch_add((atomic_int *)raw, 1);
+    if (raw != NULL) atomic_fetch_add((atomic_int *)raw, 1);
     run(task);
 }
 static int64_t free_in_the_other(belay_ctx ctx, void *raw) {
@@ -635,6 +635,42 @@ static void a_host_that_runs_one_runtimes_task_in_anothers(void) {
     CHECK(inner_runs == 1 && outer_runs == 1);
     CHECK_IS(belay_group_free(group), BELAY_OK);
     unmake(outer);
+}
+
+// A thread that is one runtime's stays so while it runs what another one gave it: a task in a host's submit, a timer in
+// a poll.
+struct nested { struct freer outer; belay_runtime inner; belay_group group; bool polls; };
+static void free_the_outer(void *raw) { free_its_own(&((struct nested *)raw)->outer); }
+static int64_t free_the_outer_task(belay_ctx ctx, void *raw) {
+    (void)ctx;
+    free_the_outer(raw);
+    return 0;
+}
+static void run_one_of_the_inner(void *raw) {
+    struct nested *self = raw;
+    if (!self->polls) CHECK_IS(belay_group_go(self->group, free_the_outer_task, self), BELAY_OK);
+    else CHECK_IS(belay_runtime_poll(self->inner, BELAY_FOREVER), BELAY_OK);
+}
+static void no_free_of_the_outer_one_inside_anothers_task(void) {
+    static const belay_key key = {"key"};
+    for (int polls = 0; polls < 2; polls++) {
+        struct nested self = {.outer = freer((belay_runtime_options){.manual = false}), .polls = polls};
+        self.inner = make(polls ? (belay_runtime_options){.virtual_clock = true}
+                                : (belay_runtime_options){.executor = {run_at_once, NULL}});
+        self.group = belay_group_new(belay_runtime_background(self.inner), 1, NULL);
+        if (polls) CHECK(belay_timer_after(belay_runtime_background(self.inner), 0, free_the_outer, &self).bits != 0);
+        belay_ctx root = belay_runtime_background(self.outer.runtime);
+        belay_ctx value = belay_with_value(root, &key, &self, run_one_of_the_inner);
+        self.outer.group = belay_group_new(value, 1, NULL);
+        CHECK_IS(belay_group_go(self.outer.group, held_task, &self.outer), BELAY_OK);
+        check_close(value);
+        CHECK_IS(belay_group_free(self.outer.group), BELAY_OK);
+        self.outer.release = 1;
+        check_refused(&self.outer, "own-worker");
+        CHECK_IS(belay_group_wait(self.group, BELAY_FOREVER, NULL), BELAY_OK);
+        CHECK_IS(belay_group_free(self.group), BELAY_OK);
+        unmake(self.inner);
+    }
 }
 
 // A timer under a runtime that was freed meanwhile went into the one that had got the number, which has fewer wheels, and was
@@ -759,7 +795,8 @@ int main(void) {
         TEST(a_bell_that_was_somebody_elses), TEST(a_free_that_left_callbacks_behind),
         TEST(no_free_where_a_deadline_is_pushed_elsewhere), TEST(no_free_where_a_tasks_value_is_dropped),
         TEST(no_free_where_a_tasks_error_is_pushed_elsewhere), TEST(no_free_where_a_host_runs_its_tasks),
-        TEST(a_host_that_runs_one_runtimes_task_in_anothers), TEST(a_timer_that_came_too_late),
+        TEST(a_host_that_runs_one_runtimes_task_in_anothers), TEST(no_free_of_the_outer_one_inside_anothers_task),
+        TEST(a_timer_that_came_too_late),
     };
     RUN_TESTS(tests, "");
     return 0;

@@ -282,6 +282,7 @@ static void ends_and_causes(void) {
 // The one at the top was taken at its word, which says nothing of an end that nobody has noticed.
 static void a_top_that_ended_unnoticed(void) {
     for (int deadline = 0; deadline < 2; deadline++) {
+        uint64_t noticed = check_metric("/ctx/ended/parent:contexts");
         belay_ctx parent = deadline ? belay_with_timeout(background, BELAY_MS(2)) : belay_with_cancel(background);
         belay_ctx tops[] = {belay_with_cancel(parent), {0}, belay_lite(parent, BELAY_FOREVER), {0}};
         tops[1] = belay_with_value(parent, &KEY, NULL, NULL);
@@ -305,6 +306,7 @@ static void a_top_that_ended_unnoticed(void) {
             CHECK(strstr(text.bytes, "live") == NULL);
             free(text.bytes);
         }
+        CHECK_IS(check_metric("/ctx/ended/parent:contexts"), noticed); // nor does it now
         for (int i = 0; i < 4; i++)
             if (below[i].bits != 0) check_close(below[i]);
         for (int i = 0; i < 4; i++) check_close(tops[i]);
