@@ -267,29 +267,6 @@ static void cancel_and_close_count_one_end(void) {
     CHECK_IS(ends() - ended, all.rounds);
 }
 
-// The same with nobody waiting for the other, so that the next context is in the same cell before the cancel returns.
-static void cancel_again_and_again(void *argument) {
-    (void)argument;
-    while (!atomic_load(&over)) (void)belay_cancel((belay_ctx){atomic_load(&places[0])});
-}
-static void cancel_and_close_in_one_cell_count_one_end(void) {
-    struct check_thread canceller;
-    long rounds = check_scaled(4000000);
-    uint64_t ended = ends();
-    atomic_store(&over, false);
-    check_start(&canceller, cancel_again_and_again, NULL);
-    for (long i = 0; i < rounds; i++) {
-        belay_ctx ctx = belay_with_cancel(belay_background());
-        atomic_store(&places[0], ctx.bits);
-        for (volatile long spin = i % 64; spin > 0; spin--) {}
-        check_close(ctx);
-    }
-    atomic_store(&over, true);
-    check_join(&canceller);
-    atomic_store(&places[0], 0);
-    CHECK_IS(ends() - ended, rounds);
-}
-
 // It had ended with the scope at the top, though nobody had noticed, before its handle was known. Its owner closes it and all
 // above, and a live context gets the cell of the one at the top, perhaps while somebody is on his way up there.
 enum { CHAIN = 8 };
@@ -427,7 +404,6 @@ int main(void) {
         TEST(retain_and_close), TEST(derive_and_close), TEST(listen_and_close), TEST(listen_as_it_closes),
         TEST(leave_and_close),  TEST(cancel_and_close), TEST(wait_and_close),   TEST(ask_and_close),
         TEST(close_and_close),  TEST(cancel_and_close_count_one_end),
-        TEST(cancel_and_close_in_one_cell_count_one_end),
         TEST(ended_and_never_live), TEST(derive_and_renew), TEST(close_under_sitters),
     };
     RUN_TESTS(tests, "");

@@ -211,10 +211,12 @@ extension UnsafeMutablePointer where Pointee == Node {
     @inline(never) private func closeSawEnd(_ handle: Handle) -> Bool {
         for _ in 0..<1000 {
             let state = state
-            // In another life of the cell by now: then most likely the close had looked before.
-            let isClosed = Handle(bits: state.word).kind == Kind.none && state.generation == handle.generation + 1
-            if state.generation != handle.generation { return isClosed && state.isDone }
-            belaycore_pause()
+            if state.generation == handle.generation {
+                belaycore_pause()
+                continue
+            }
+            // In another life of the cell by now: then it most likely saw it.
+            return Handle(bits: state.word).kind != Kind.none || state.isDone
         }
         return true
     }
