@@ -15,7 +15,8 @@ import CBelay
 /// ``Context/current`` while `body` runs, and is closed when `body` returns or throws. Of two parents that end at the
 /// same time one wins.
 ///
-/// It listens to its parents, and arms their timers: dearer than any other derivation.
+/// It listens to its parents, and arms their timers: dearer than any other derivation. Code that is `async` gets the
+/// `async` form: see ``Context/withCancel(_:)-1mtr8``.
 ///
 /// - Parameters:
 ///   - parents: At least one. If one of them was closed, or there is none, the context reads as done, with
@@ -23,6 +24,7 @@ import CBelay
 ///   - body: Gets the context. A handle that it lets escape reads as done later.
 /// - Returns: What `body` returns, also when the context has ended meanwhile.
 /// - Throws: What `body` throws, and nothing else.
+@_disfavoredOverload
 @inlinable
 public func withMerged<R: ~Copyable, E: Error>(
     _ parents: [Context],
@@ -47,6 +49,7 @@ extension Context {
     /// Runs `body` with a context that ends when this one or one of `others` does, and has the values of this one.
     ///
     /// The same as `withMerged([self] + others)`, which has the contract.
+    @_disfavoredOverload
     @inlinable
     public func withMerged<R: ~Copyable, E: Error>(
         with others: [Context],

@@ -7,11 +7,15 @@ extension Context {
     ///
     /// The child is ``current`` while `body` runs. When `body` returns or throws the child is closed, and with it
     /// everything that was derived from it has ended. The end of the context does not interrupt `body`: it asks with
-    /// ``check()`` or ``isDone``. Nothing here looks at task cancellation; the `async` form does.
+    /// ``check()`` or ``isDone``.
+    ///
+    /// Nothing here looks at task cancellation; the `async` form does. Code that is `async` gets that one, also for a
+    /// `body` without `await`, and this one is for all other code: see <doc:Tasks>.
     ///
     /// - Parameter body: Gets the child. A handle that it lets escape reads as done later.
     /// - Returns: What `body` returns, also when the context has ended meanwhile.
     /// - Throws: What `body` throws, and nothing else.
+    @_disfavoredOverload
     @inlinable
     public func withCancel<R: ~Copyable, E: Error>(
         _ body: (Context) throws(E) -> R
@@ -23,7 +27,8 @@ extension Context {
     ///
     /// As the synchronous form, and in addition: when the task is cancelled, so is the child, with the cause
     /// ``ContextCause/taskCancelled``, and its error is ``ContextError/taskCancelled``. Of that and a deadline or
-    /// cancel that race the first one wins. The other way round, the context's end does not cancel the task: use
+    /// cancel that race the first one wins. (Of the two, `Task.isCancelled` is true first, and the child done a moment
+    /// later; child tasks may be cancelled in between.) The other way round, the context's end does not cancel the task: use
     /// ``withTaskCancellation(_:)`` inside for a body that should see `Task.isCancelled`.
     ///
     /// No thread is blocked. `body` is neither `@Sendable` nor moved to another task.
@@ -40,6 +45,8 @@ extension Context {
     /// closed when `body` returns or throws. **The deadline does not interrupt `body`**, and this does not return at
     /// the deadline: it returns when `body` does, which asks with ``check()``, ``isDone`` or ``remaining``.
     ///
+    /// Nothing here looks at task cancellation; the `async` form does, which `async` code gets: see `withCancel`.
+    ///
     /// - Parameters:
     ///   - timeout: Zero and less have passed already: the child is done at birth. What exceeds 292 years means never.
     ///     Fractions of a nanosecond are rounded up.
@@ -48,6 +55,7 @@ extension Context {
     ///   - body: Gets the child. A handle that it lets escape reads as done later.
     /// - Returns: What `body` returns, also when the context has ended meanwhile.
     /// - Throws: What `body` throws, and nothing else.
+    @_disfavoredOverload
     @inlinable
     public func withTimeout<R: ~Copyable, E: Error>(
         _ timeout: Duration,
@@ -78,7 +86,7 @@ extension Context {
     /// Runs `body` with a child of this context that ends at `deadline` at the latest, never earlier.
     ///
     /// As `withTimeout`, with an instant. `SuspendingClock` is the runtime's own clock (`CLOCK_MONOTONIC`), so the
-    /// instant is exact. A literal such as `.now + .seconds(1)` means this clock.
+    /// instant is exact. A bare `.now + .seconds(1)` means this clock.
     ///
     /// - Parameters:
     ///   - deadline: If it has passed the child is done at birth.
@@ -86,6 +94,7 @@ extension Context {
     ///   - body: Gets the child. A handle that it lets escape reads as done later.
     /// - Returns: What `body` returns, also when the context has ended meanwhile.
     /// - Throws: What `body` throws, and nothing else.
+    @_disfavoredOverload
     @inlinable
     public func withDeadline<R: ~Copyable, E: Error>(
         _ deadline: SuspendingClock.Instant,
@@ -108,7 +117,8 @@ extension Context {
         try await withTaskScope(of: makeDeadline(deadline, cause), isolation: #isolation, body)
     }
 
-    /// Runs `body` with a child of this context that ends when `ContinuousClock` reaches `deadline`, never earlier.
+    /// Runs `body` with a child of this context that ends when another clock reaches `deadline`, never earlier:
+    /// `ContinuousClock`, as a rule.
     ///
     /// That clock runs on while the machine sleeps; the runtime's does not. The instant is therefore turned into the
     /// time from now until then. If the machine sleeps in between, the context ends later than `deadline`, by the
@@ -123,22 +133,21 @@ extension Context {
     @_disfavoredOverload
     @inlinable
     public func withDeadline<R: ~Copyable, E: Error>(
-        _ deadline: ContinuousClock.Instant,
+        _ deadline: some ContextInstant,
         cause: ContextCause? = nil,
         _ body: (Context) throws(E) -> R
     ) throws(E) -> R {
         try withScope(of: makeDeadline(deadline, cause), body)
     }
 
-    /// Runs an `async` body with a child of this context that ends when `ContinuousClock` reaches `deadline`, on the
-    /// caller's actor.
+    /// Runs an `async` body with a child of this context that ends when another clock reaches `deadline`, on the
+    /// caller's actor: `ContinuousClock`, as a rule.
     ///
     /// As the synchronous form, and in addition: when the task is cancelled, so is the child, with the error
     /// ``ContextError/taskCancelled``. See the `async` form of `withTimeout` for what the deadline does not do.
-    @_disfavoredOverload
     @inlinable
     public nonisolated(nonsending) func withDeadline<R: ~Copyable, E: Error>(
-        _ deadline: ContinuousClock.Instant,
+        _ deadline: some ContextInstant,
         cause: ContextCause? = nil,
         _ body: nonisolated(nonsending) (Context) async throws(E) -> R
     ) async throws(E) -> R {
@@ -151,6 +160,9 @@ extension Context {
     /// The child is ``current`` while `body` runs. Its value hides the parent's for the same key. Closing the child at
     /// the end of the scope ends nothing: contexts derived from it and still open live on, and see the value. The value
     /// is released when the last of those is closed, exactly once.
+    ///
+    /// There is nothing for task cancellation to end, so this form and the `async` one do the same; `async` code gets
+    /// this one for a `body` without `await`.
     ///
     /// > Note: The child cannot be cancelled by itself. `ctx.cancel()` in `body` does nothing, and only its result,
     /// > which may be discarded, says so. Cancel the context around it, or take `withCancel` inside:
@@ -188,7 +200,8 @@ extension Context {
     /// cause.
     ///
     /// For work that must finish although its request has ended, such as an audit record. Derive a timeout from it as
-    /// from a root. It is ``current`` while `body` runs. It cannot be cancelled.
+    /// from a root. It is ``current`` while `body` runs. It cannot be cancelled. As with `withValue`, both forms do the
+    /// same.
     ///
     /// - Parameter body: Gets the context.
     /// - Returns: What `body` returns.

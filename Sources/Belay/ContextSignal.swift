@@ -33,6 +33,7 @@ extension ContextSignal: CustomStringConvertible {
 /// Runs `body` with a child of ``Context/current`` that also ends when one of the signals arrives.
 ///
 /// The same as `Context.current.withSignals`, which has the contract.
+@_disfavoredOverload
 @inlinable
 public func withSignals<R: ~Copyable, E: Error>(
     _ signals: [ContextSignal],
@@ -62,6 +63,7 @@ extension Context {
     ///
     /// While `body` runs the signals do not have their default action, however many come: the process is not killed.
     /// Signals that came before do not end the child; each that comes later does. The child is ``current`` meanwhile.
+    /// Code that is `async` gets the `async` form: see `withCancel`.
     ///
     /// In a test send the signal to the process: `kill(getpid(), SIGTERM)`. `raise` sends it to its own thread, and the
     /// threads that run tasks block signals: there it would never arrive.
@@ -72,6 +74,7 @@ extension Context {
     ///   - body: Gets the child.
     /// - Returns: What `body` returns.
     /// - Throws: What `body` throws, and nothing else.
+    @_disfavoredOverload
     @inlinable
     public func withSignals<R: ~Copyable, E: Error>(
         _ signals: [ContextSignal],

@@ -69,7 +69,8 @@ extension ForeignCancellation {
 /// Runs `body` with a context that ends when `source` does.
 ///
 /// It can be cancelled by itself, which does not end the source. It is ``Context/current`` while `body` runs, and is
-/// closed when `body` returns or throws. If a source's end and a cancel race the first one wins.
+/// closed when `body` returns or throws. If a source's end and a cancel race the first one wins. Code that is `async`
+/// gets the `async` form: see ``Context/withCancel(_:)-1mtr8``.
 ///
 /// - Parameters:
 ///   - source: Kept alive until the last context that hangs on it has gone. One that has ended makes a context that is
@@ -78,6 +79,7 @@ extension ForeignCancellation {
 ///     closed, no memory) it reads as done, with ``ContextError/unavailable(_:)``.
 /// - Returns: What `body` returns.
 /// - Throws: What `body` throws, and nothing else.
+@_disfavoredOverload
 @inlinable
 public func withForeignParent<R: ~Copyable, E: Error>(
     _ source: some ForeignCancellation,

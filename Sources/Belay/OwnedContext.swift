@@ -34,10 +34,10 @@ public struct OwnedContext: ~Copyable, Sendable {
         context = parent.makeDeadline(deadline, cause)
     }
 
-    /// The same, for an instant of the clock that runs on while the machine sleeps; see `withDeadline` for what that
-    /// means.
+    /// The same, for an instant of another clock, such as the one that runs on while the machine sleeps; see
+    /// `withDeadline` for what that means.
     @_disfavoredOverload
-    public init(deadline: ContinuousClock.Instant, cause: ContextCause? = nil, parent: Context = .current) {
+    public init(deadline: some ContextInstant, cause: ContextCause? = nil, parent: Context = .current) {
         context = parent.makeDeadline(deadline, cause)
     }
 

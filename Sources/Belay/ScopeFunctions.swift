@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The scope functions of Context, derived from Context.current.
+//
+// Where the synchronous form is marked as disfavored, here and there: a closure without `await` fits both forms, and the
+// compiler would take the synchronous one for it, in async code too. Nobody would then see that the task is cancelled.
+// The four that do not look at the task (values, items, `withoutCancel`, lite contexts) are left as they are: which form
+// it is makes no difference, and code that does not wait needs no `await`.
 
 /// Runs `body` with a child of ``Context/current`` that can be cancelled.
 ///
 /// The same as `Context.current.withCancel`, which has the contract.
 ///
 /// **The end of the context does not interrupt `body`**, which asks with ``Context/check()`` or ``Context/isDone``.
+@_disfavoredOverload
 @inlinable
 public func withCancel<R: ~Copyable, E: Error>(
     _ body: (Context) throws(E) -> R
@@ -37,6 +43,7 @@ public nonisolated(nonsending) func withCancel<R: ~Copyable, E: Error>(
 /// The same as `Context.current.withTimeout`, which has the contract.
 ///
 /// **The deadline does not interrupt `body`**, which asks with ``Context/check()`` or ``Context/isDone``.
+@_disfavoredOverload
 @inlinable
 public func withTimeout<R: ~Copyable, E: Error>(
     _ timeout: Duration,
@@ -71,6 +78,7 @@ public nonisolated(nonsending) func withTimeout<R: ~Copyable, E: Error>(
 /// The same as `Context.current.withDeadline`, which has the contract.
 ///
 /// **The deadline does not interrupt `body`**, which asks with ``Context/check()`` or ``Context/isDone``.
+@_disfavoredOverload
 @inlinable
 public func withDeadline<R: ~Copyable, E: Error>(
     _ deadline: SuspendingClock.Instant,
@@ -100,7 +108,8 @@ public nonisolated(nonsending) func withDeadline<R: ~Copyable, E: Error>(
     try await Context.current.withDeadline(deadline, cause: cause, body)
 }
 
-/// Runs `body` with a child of ``Context/current`` that ends when `ContinuousClock` reaches `deadline`.
+/// Runs `body` with a child of ``Context/current`` that ends when another clock reaches `deadline`: `ContinuousClock`,
+/// as a rule.
 ///
 /// The same as `Context.current.withDeadline`, which has the contract.
 ///
@@ -108,7 +117,7 @@ public nonisolated(nonsending) func withDeadline<R: ~Copyable, E: Error>(
 @_disfavoredOverload
 @inlinable
 public func withDeadline<R: ~Copyable, E: Error>(
-    _ deadline: ContinuousClock.Instant,
+    _ deadline: some ContextInstant,
     cause: ContextCause? = nil,
     _ body: (Context) throws(E) -> R
 ) throws(E) -> R {
@@ -126,10 +135,9 @@ public func withDeadline<R: ~Copyable, E: Error>(
 ///     try await ctx.withTaskCancellation { _ in try await client.get(url) }
 /// }
 /// ```
-@_disfavoredOverload
 @inlinable
 public nonisolated(nonsending) func withDeadline<R: ~Copyable, E: Error>(
-    _ deadline: ContinuousClock.Instant,
+    _ deadline: some ContextInstant,
     cause: ContextCause? = nil,
     _ body: nonisolated(nonsending) (Context) async throws(E) -> R
 ) async throws(E) -> R {

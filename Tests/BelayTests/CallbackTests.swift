@@ -48,7 +48,7 @@ extension BelayTests {
 
         @Test func theScopesEndRunsThem() async throws {
             let runs = Counter()
-            try withCancel { ctx in
+            try await withCancel { ctx in
                 try ctx.onDoneInline { runs.add() }
                 try ctx.onDone { runs.add() }
             }
@@ -69,7 +69,7 @@ extension BelayTests {
         @Test func aStoppedCallbackNeverRunsAndIsReleased() async throws {
             try await expectNoLeak {
                 let (runs, deaths) = (Counter(), Counter())
-                try withCancel { ctx in
+                try await withCancel { ctx in
                     let one = try ctx.onDone { [probe = Probe(deaths)] in withExtendedLifetime(probe) { runs.add() } }
                     let two = try ctx.onDoneInline { [probe = Probe(deaths)] in
                         withExtendedLifetime(probe) { runs.add() }

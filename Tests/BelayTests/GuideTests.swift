@@ -144,7 +144,7 @@ extension BelayTests {
             try await expectNoLeak {
                 let pages = try await fetchAll(["a", "b", "c"])
                 #expect(pages.sorted() == ["a", "b", "c"])
-                let total = try withCancel { ctx in try sum([1, 2, 3], ctx) }
+                let total = try await withCancel { ctx in try sum([1, 2, 3], ctx) }
                 #expect(total == 6)
             }
         }
@@ -164,7 +164,7 @@ extension BelayTests {
                 let (first, second) = (serve([1, 2, 3], .background), serve([4], .background))
                 #expect((first, second) == (3, 1))
                 #expect(aMinutePasses())
-                let sent = withTimeout(.seconds(2)) { headers($0) }
+                let sent = await withTimeout(.seconds(2)) { headers($0) }
                 let answered = try await answer(sent)
                 #expect(answered == "answer")
             }
@@ -173,7 +173,7 @@ extension BelayTests {
         @Test func endsOfSessions() async throws {
             try await expectNoLeak {
                 let cleaned = Counter()
-                try withTimeout(.seconds(1)) { ctx in
+                try await withTimeout(.seconds(1)) { ctx in
                     _ = try watch(ctx) { cleaned.add() }
                     try keepAlive(ctx)
                     #expect(ctx.remaining.map { $0 > .seconds(1) } == true)

@@ -73,7 +73,7 @@ extension BelayTests {
         @Test func aCallbackThatHasRun() async throws {
             weak var pooled: Callback?
             weak var inline: Callback?
-            try withCancel { ctx in
+            try await withCancel { ctx in
                 pooled = try ctx.onDone {}.callback
                 inline = try ctx.onDoneInline {}.callback
                 #expect(pooled != nil)

@@ -18,7 +18,7 @@ extension BelayTests {
                 await runtime.shutDown()
                 #expect(ends.value == 1)
                 #expect(owner.context.cause?.message == "the runtime was freed")
-                #expect(runtime.background.withCancel { $0.error }?.isUnavailable == true)
+                #expect(await runtime.background.withCancel { $0.error }?.isUnavailable == true)
                 await runtime.shutDown()
             }
         }
@@ -66,7 +66,7 @@ extension BelayTests {
                     #expect(await ctx.done().isDeadline)
                     // The same clock: instants cross without a change.
                     let deadline = SuspendingClock.now + .seconds(100)
-                    runtime.background.withDeadline(deadline) { #expect($0.deadline == deadline) }
+                    await runtime.background.withDeadline(deadline) { #expect($0.deadline == deadline) }
                 }
             }
         }

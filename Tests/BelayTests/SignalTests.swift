@@ -15,7 +15,7 @@ extension BelayTests {
                     let error = await ctx.done()
                     #expect(error == .cancelled(ContextCause(code: 12, message: "signal 12 (SIGUSR2)")))
                     #expect(ctx.signal == .user2)
-                    ctx.withTimeout(.seconds(1)) { #expect($0.signal == .user2) }
+                    await ctx.withTimeout(.seconds(1)) { #expect($0.signal == .user2) }
                 }
             }
         }

@@ -28,19 +28,10 @@ extension BelayTests {
         @Test func aCancelledTasksScopesAreDoneAtBirth() async {
             let task = Task {
                 withUnsafeCurrentTask { $0?.cancel() }
-                await withCancel { ctx in
-                    #expect(ctx.error == .taskCancelled)
-                    await Task.yield()
-                }
-                await withDeadline(SuspendingClock.now + .seconds(100)) { ctx in
-                    #expect(ctx.error == .taskCancelled)
-                    await Task.yield()
-                }
+                await withCancel { ctx in #expect(ctx.error == .taskCancelled) }
+                await withDeadline(SuspendingClock.now + .seconds(100)) { #expect($0.error == .taskCancelled) }
                 // What was over before keeps its own end.
-                await withTimeout(.zero) { ctx in
-                    #expect(ctx.error?.isDeadline == true)
-                    await Task.yield()
-                }
+                await withTimeout(.zero) { ctx in #expect(ctx.error?.isDeadline == true) }
                 // Contexts outside of the scope are not touched, and these two have no end of their own.
                 await withValue(Tag.self, 1) { ctx in
                     #expect(!ctx.isDone)
@@ -50,6 +41,65 @@ extension BelayTests {
                     #expect(!ctx.isDone)
                     await Task.yield()
                 }
+            }
+            await task.value
+        }
+
+        /// In `async` code a body that waits for nothing is watched like any other.
+        @Test func bodiesWithoutAwaitSeeTheCancellation() async {
+            let parent = Context.background
+            let task = Task {
+                withUnsafeCurrentTask { $0?.cancel() }
+                #expect(await withCancel { $0.error } == .taskCancelled)
+                #expect(await withTimeout(.seconds(100)) { $0.error } == .taskCancelled)
+                #expect(await withDeadline(.now + .seconds(100)) { $0.error } == .taskCancelled)
+                #expect(await withDeadline(SuspendingClock.now + .seconds(100)) { $0.error } == .taskCancelled)
+                #expect(await withDeadline(ContinuousClock.now + .seconds(100)) { $0.error } == .taskCancelled)
+                #expect(await withMerged([parent]) { $0.error } == .taskCancelled)
+                #expect(await withSignals([.user1]) { $0.error } == .taskCancelled)
+                #expect(await withForeignParent(NeverEnding()) { $0.error } == .taskCancelled)
+                #expect(await parent.withCancel { $0.error } == .taskCancelled)
+                #expect(await parent.withTimeout(.seconds(100)) { $0.error } == .taskCancelled)
+                #expect(await parent.withDeadline(.now + .seconds(100)) { $0.error } == .taskCancelled)
+                #expect(await parent.withDeadline(ContinuousClock().now + .seconds(100)) { $0.error } == .taskCancelled)
+                #expect(await parent.withMerged(with: [parent]) { $0.error } == .taskCancelled)
+                #expect(await parent.withSignals([.user1]) { $0.error } == .taskCancelled)
+                // A body of several lines, and one that was stored.
+                let seen = await withTimeout(.seconds(100)) { ctx in
+                    for _ in 0..<10 where ctx.isDone { return ctx.error }
+                    return nil
+                }
+                #expect(seen == .taskCancelled)
+                let stored: @Sendable (Context) -> ContextError? = { $0.error }
+                #expect(await withCancel(stored) == .taskCancelled)
+            }
+            await task.value
+        }
+
+        /// Where nothing watches the task both forms do the same, and the synchronous one needs no `await`.
+        @Test func scopesWithoutAnEndNeedNoAwait() async {
+            let pool = RequestDataPool { 5 }
+            let task = Task {
+                withUnsafeCurrentTask { $0?.cancel() }
+                #expect(withValue(Tag.self, 1) { $0.isDone } == false)
+                #expect(withoutCancel { $0.isDone } == false)
+                #expect(withData(in: pool) { ctx, _ in ctx.isDone } == false)
+                #expect(Context.background.withLite { $0.isDone } == false)
+            }
+            await task.value
+        }
+
+        /// Code outside of tasks has the forms that look at none, also where an `async` function has it inside.
+        @Test func otherCodeHasTheSynchronousForms() async {
+            let task = Task {
+                withUnsafeCurrentTask { $0?.cancel() }
+                let look = {
+                    #expect(withCancel { $0.error } == nil)
+                    #expect(withTimeout(.seconds(100)) { $0.error } == nil)
+                    #expect(withDeadline(.now + .seconds(100)) { $0.error } == nil)
+                    #expect(withDeadline(ContinuousClock.now + .seconds(100)) { $0.error } == nil)
+                }
+                look()
             }
             await task.value
         }
@@ -179,7 +229,7 @@ extension BelayTests {
         }
 
         @Test func aClosedContextCancelsTheBodyAtBirth() async {
-            let closed = withCancel { $0 }
+            let closed = await withCancel { $0 }
             await #expect(throws: ContextError.self) {
                 try await closed.withTaskCancellation { _ in try await Task.sleep(for: .seconds(1000)) }
             }
@@ -219,3 +269,7 @@ extension BelayTests {
 }
 
 private enum Tag: ContextKey { typealias Value = Int }
+
+private struct NeverEnding: ForeignCancellation {
+    var error: ContextError? { nil }
+}

@@ -63,8 +63,20 @@ extension BelayTests {
         }
 
         @Test func aBareNowMeansTheRuntimesClock() {
-            let before = SuspendingClock.now
-            withDeadline(.now + .seconds(5)) { #expect($0.deadline! >= before + .seconds(5)) }
+            let deadline = SuspendingClock.now + .seconds(5)
+            withDeadline(.now + .seconds(5)) { #expect($0.deadline! >= deadline) }
+            withDeadline(.now.advanced(by: .seconds(5)), cause: nil) { #expect($0.deadline! >= deadline) }
+            Context.background.withDeadline(.now) { #expect($0.error?.isDeadline == true) }
+        }
+
+        @Test func aBareNowMeansTheSameInTasks() async {
+            let deadline = SuspendingClock.now + .seconds(5)
+            await withDeadline(.now + .seconds(5)) { #expect($0.deadline! >= deadline) }
+            await withDeadline(.now + .seconds(5)) { ctx in
+                await Task.yield()
+                #expect(ctx.deadline! >= deadline)
+            }
+            await Context.background.withDeadline(.now) { #expect($0.error?.isDeadline == true) }
         }
 
         @Test func periodsDoNotDriftAndSkipWhatHasPassed() {

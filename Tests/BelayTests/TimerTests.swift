@@ -49,7 +49,7 @@ extension BelayTests {
                 let body = { @Sendable (_ probe: Probe) -> @Sendable () -> Void in
                     { withExtendedLifetime(probe) { runs.add() } }
                 }
-                try withCancel { ctx in
+                try await withCancel { ctx in
                     let timer = try ctx.after(.seconds(1000), body(Probe(deaths)))
                     try ctx.every(.seconds(1000), body(Probe(deaths)))
                     ctx.cancel()

@@ -12,7 +12,7 @@ extension BelayTests {
     struct Unmade {
         @Test func whatIsDerivedFromAClosedContextIsStale() async {
             await expectNoLeak {
-                let closed = withCancel { $0 }
+                let closed = await withCancel { $0 }
                 await expectReason(BELAY_ESTALE, under: closed)
                 // And so does what is derived from that in turn.
                 let unmade = OwnedContext(parent: closed)
@@ -27,7 +27,7 @@ extension BelayTests {
 
         @Test func aTaskThatOutlivesItsScopeIsToldSo() async {
             let gate = DoneBell()
-            let task = withCancel { _ in
+            let task = await withCancel { _ in
                 Task {
                     await gate.sleep(isolation: nil)
                     return await withTimeout(.seconds(100)) { ctx async in
@@ -115,12 +115,36 @@ private func expectReason(
         let error = await #expect(throws: ContextError.self, sourceLocation: location) { try await work() }
         #expect(error == .unavailable(ContextCause(reason)), sourceLocation: location)
     }
-    let cause = ContextCause(code: 7, message: "seven")
-    parent.withCancel(check)
-    await parent.withCancel { ctx in
+    expectReasonInScopes(reason, under: parent, location)
+    await parent.withCancel { ctx in check(ctx) }
+    await parent.withTimeout(.seconds(100)) { ctx in check(ctx) }
+    await parent.withDeadline(.now + .seconds(100)) { ctx in check(ctx) }
+    await parent.withDeadline(ContinuousClock.now + .seconds(100)) { ctx in check(ctx) }
+    await parent.withValue(Name.self, "ada") { ctx in
         await Task.yield()
         check(ctx)
     }
+    await parent.withSignals([.user1]) { ctx in check(ctx) }
+    await withMerged([.background, parent]) { ctx in check(ctx) }
+    await withForeignParent(Wrapped(inner: parent)) { ctx in check(ctx) }
+    check(OwnedContext(timeout: .seconds(1), parent: parent).context)
+    check(OwnedContext(merging: [parent]).context)
+    await check { _ = try OwnedContext(retaining: parent) }
+    await check { _ = try parent.onDone {} }
+    await check { _ = try parent.onDoneInline {} }
+    await check { _ = try parent.after(.zero) {} }
+    await check { _ = try parent.every(.seconds(1)) {} }
+    await check { try parent.setTimeout(.seconds(1)) }
+    await check { try await parent.sleep(for: .seconds(100)) }
+    await check { throw await parent.done() }
+    await check { try await parent.withGroup(of: Void.self) { group in try group.context.check() } }
+}
+
+/// The scope functions, in the form that they have outside of tasks.
+private func expectReasonInScopes(_ reason: belay_status, under parent: Context, _ location: SourceLocation) {
+    func check(_ ctx: Context) { #expect(ctx.reason == reason, sourceLocation: location) }
+    let cause = ContextCause(code: 7, message: "seven")
+    parent.withCancel(check)
     parent.withTimeout(.seconds(100), check)
     parent.withTimeout(.zero, cause: cause, check)
     parent.withDeadline(SuspendingClock.now + .seconds(100), check)
@@ -128,10 +152,6 @@ private func expectReason(
     parent.withDeadline(ContinuousClock.now + .seconds(100), check)
     parent.withValue(Name.self, "ada", check)
     parent.withValue(Name.self, nil, check)
-    await parent.withValue(Name.self, "ada") { ctx in
-        await Task.yield()
-        check(ctx)
-    }
     parent.withoutCancel(check)
     parent.withSignals([.user1], check)
     withMerged([.background, parent], check)
@@ -149,17 +169,6 @@ private func expectReason(
         #expect(throws: ContextError.unavailable(ContextCause(reason)), sourceLocation: location) { try lite.check() }
     }
     withForeignParent(Wrapped(inner: parent)) { check($0) }
-    check(OwnedContext(timeout: .seconds(1), parent: parent).context)
-    check(OwnedContext(merging: [parent]).context)
-    await check { _ = try OwnedContext(retaining: parent) }
-    await check { _ = try parent.onDone {} }
-    await check { _ = try parent.onDoneInline {} }
-    await check { _ = try parent.after(.zero) {} }
-    await check { _ = try parent.every(.seconds(1)) {} }
-    await check { try parent.setTimeout(.seconds(1)) }
-    await check { try await parent.sleep(for: .seconds(100)) }
-    await check { throw await parent.done() }
-    await check { try await parent.withGroup(of: Void.self) { group in try group.context.check() } }
 }
 
 /// A foreign parent that is a context.

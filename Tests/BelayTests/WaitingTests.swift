@@ -8,7 +8,7 @@ extension BelayTests {
     struct Waiting {
         @Test func doneAnswersAtOnceWhenDone() async {
             await withTimeout(.zero) { ctx in #expect(await ctx.done().isDeadline) }
-            let closed = withCancel { $0 }
+            let closed = await withCancel { $0 }
             #expect(await closed.done().isUnavailable)
             #expect(await Context(belay_ctx(bits: 0)).done().isUnavailable)
         }
@@ -150,7 +150,7 @@ extension BelayTests {
             await withTimeout(.zero) { ctx in
                 _ = await #expect(throws: ContextError.self) { try await ctx.sleep(for: .zero) }
             }
-            let closed = withCancel { $0 }
+            let closed = await withCancel { $0 }
             await #expect(throws: ContextError.self) { try await closed.sleep(for: .seconds(1000)) }
         }
 

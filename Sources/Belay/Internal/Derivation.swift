@@ -19,7 +19,7 @@ extension Context {
     }
 
     @usableFromInline
-    func makeDeadline(_ deadline: ContinuousClock.Instant, _ cause: ContextCause?) -> Context {
+    func makeDeadline(_ deadline: some ContextInstant, _ cause: ContextCause?) -> Context {
         makeTimeout(nanoseconds: deadline.belayNanosecondsFromNow, cause)
     }
 

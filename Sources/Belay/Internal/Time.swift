@@ -36,9 +36,9 @@ extension SuspendingClock.Instant {
     }
 }
 
-extension ContinuousClock.Instant {
+extension ContextInstant {
     /// The time from now until this instant, rounded up; negative if it has passed.
     var belayNanosecondsFromNow: belay_duration {
-        ContinuousClock.now.duration(to: self).belayNanoseconds
+        Self.now.duration(to: self).belayNanoseconds
     }
 }
