@@ -5,7 +5,7 @@ import CBelay
 /// errors: the first real one ends the context, and with it the other tasks, and is thrown.
 ///
 /// The same as `Context.current.withGroup`, which has the contract.
-public nonisolated(nonsending) func withContextGroup<ChildResult: Sendable, R>(
+public nonisolated(nonsending) func withContextGroup<ChildResult: Sendable, R: ~Copyable>(
     of childResult: ChildResult.Type = ChildResult.self,
     limit: Int? = nil,
     _ body: nonisolated(nonsending) (inout ContextGroup<ChildResult>) async throws -> R
@@ -28,8 +28,12 @@ extension Context {
     /// follows, for tasks that heed nothing else, as soon as `body` waits for the group or has returned; so it does
     /// when the context ends in another way.
     ///
-    /// A `CancellationError`, or the context's own ``ContextError``, that is thrown when the context has ended is no
-    /// error but an *echo* of that end. It never hides a real error, be it earlier or later.
+    /// A `CancellationError`, ``ContextError/taskCancelled``, or the context's own ``error``, thrown when the context has
+    /// ended, is no error but an *echo* of that end. It never hides a real error, be it earlier or later. Another
+    /// context's error, such as a deadline that a task set itself, is a real one.
+    ///
+    /// When the calling task is cancelled, so is the context. Tasks may see their own cancellation a moment before: what
+    /// they throw then is an echo, too.
     ///
     /// - Parameters:
     ///   - childResult: What the tasks return.
@@ -37,7 +41,7 @@ extension Context {
     ///   - body: Gets the group. ``current`` is the group's context, in `body` and in the tasks.
     /// - Returns: What `body` returns.
     /// - Throws: The first real error; if there were only echoes, the context's ``error``.
-    public nonisolated(nonsending) func withGroup<ChildResult: Sendable, R>(
+    public nonisolated(nonsending) func withGroup<ChildResult: Sendable, R: ~Copyable>(
         of childResult: ChildResult.Type = ChildResult.self,
         limit: Int? = nil,
         _ body: nonisolated(nonsending) (inout ContextGroup<ChildResult>) async throws -> R
@@ -49,7 +53,7 @@ extension Context {
         return try outcome.get()
     }
 
-    private static func run<ChildResult: Sendable, R>(
+    private static func run<ChildResult: Sendable, R: ~Copyable>(
         _ body: nonisolated(nonsending) (inout ContextGroup<ChildResult>) async throws -> R,
         under context: Context, limit: Int?, isolation: isolated (any Actor)?
     ) async -> Result<R, any Error> {
@@ -62,14 +66,14 @@ extension Context {
             await group.finish(isolation: isolation)
         }
         if let error = failure.error { return .failure(error) }
-        return outcome!
+        return outcome.take()!
     }
 }
 
 /// A group of child tasks under one context: see `withContextGroup`.
 ///
-/// Lives as long as the body that it was given to; do not let it escape.
-public struct ContextGroup<ChildResult: Sendable> {
+/// Lives as long as the body that it was given to. It cannot be copied: pass it on as `inout`.
+public struct ContextGroup<ChildResult: Sendable>: ~Copyable {
     /// What all tasks of the group work under. Cancelling it calls them off.
     public let context: Context
 
@@ -78,7 +82,7 @@ public struct ContextGroup<ChildResult: Sendable> {
     private let limit: Int
     private var running = 0
     /// Results of tasks that `addTask` has waited for, oldest first.
-    private var ready: [ChildResult] = []
+    private var ready = Queue<ChildResult>()
     private let bell = DoneBell()
     private let rope: BellRope?
 
@@ -100,7 +104,12 @@ public struct ContextGroup<ChildResult: Sendable> {
     /// returned.
     ///
     /// The task runs also when the context has ended: it asks.
+    ///
+    /// - Parameters:
+    ///   - priority: `nil` is the priority of the task that calls this.
+    ///   - operation: Gets the group's context, which is ``Context/current`` meanwhile.
     public nonisolated(nonsending) mutating func addTask(
+        priority: TaskPriority? = nil,
         _ operation: sending @escaping @isolated(any) (Context) async throws -> ChildResult
     ) async {
         while running >= limit, let result = await nextOutcome(isolation: #isolation) {
@@ -108,7 +117,7 @@ public struct ContextGroup<ChildResult: Sendable> {
         }
         running += 1
         let failure = failure
-        tasks.addTask {
+        tasks.addTask(priority: priority) {
             do {
                 return .returned(.success(try await operation(failure.context)))
             } catch {
@@ -118,12 +127,15 @@ public struct ContextGroup<ChildResult: Sendable> {
         }
     }
 
+    /// True if no task runs, and every result has been taken.
+    public var isEmpty: Bool { running == 0 && ready.isEmpty }
+
     /// The result of a task that has returned, in the order in which they do; nil when there is none left.
     ///
     /// - Throws: The group's first error, once a task has failed.
     public nonisolated(nonsending) mutating func next() async throws -> ChildResult? {
         if let error = failure.realError { throw error }
-        if !ready.isEmpty { return ready.removeFirst() }
+        if let result = ready.removeFirst() { return result }
         while let result = await nextOutcome(isolation: #isolation) {
             if case .success(let value) = result { return value }
             if let error = failure.realError { throw error }
@@ -185,7 +197,9 @@ private final class GroupFailure: Sendable {
 
     /// Notes an error, and ends the context with the first real one.
     func note(_ error: any Error) {
-        let isEcho = context.isDone && Self.speaksOfAnEnd(error)
+        let isEcho = isEcho(error)
+        // Swift cancels the tasks of a group before it tells the scope, which cancels the context.
+        if isEcho && !context.isDone { context.cancel(.taskCancelled) }
         let isFirst = noted.withLock { noted in
             if isEcho { noted.hasEcho = true }
             if isEcho || noted.error != nil { return false }
@@ -205,10 +219,13 @@ private final class GroupFailure: Sendable {
         return context.error ?? CancellationError()
     }
 
-    private static func speaksOfAnEnd(_ error: any Error) -> Bool {
+    /// Whether the error only says that the group's work is not wanted any more. Called on the task that threw it.
+    private func isEcho(_ error: any Error) -> Bool {
+        let end = context.error
+        guard end != nil || Task.isCancelled else { return false }
         if error is CancellationError { return true }
-        if case .unavailable? = error as? ContextError { return false }
-        return error is ContextError
+        guard let error = error as? ContextError else { return false }
+        return error == .taskCancelled || error == end
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import Belay
+import Glibc
 import Testing
+
+@testable import Belay
 
 extension BelayTests {
     @Suite("groups of tasks")
@@ -137,6 +139,124 @@ extension BelayTests {
             await #expect(throws: ContextError.taskCancelled) { try await task.value }
         }
 
+        /// Swift cancels the tasks before it tells the scope. Here the second one's handler holds the canceller up in
+        /// between, until what the first one threw has ended the context.
+        @Test func aTaskThatIsCancelledFirstThrowsAnEcho() async {
+            await expectNoLeak {
+                let started = Counter()
+                let task = Task {
+                    try await withContextGroup(of: Void.self) { group in
+                        await group.addTask { _ in
+                            started.add()
+                            while !Task.isCancelled { await Task.yield() }
+                            throw CancellationError()
+                        }
+                        await group.addTask { ctx in
+                            await withTaskCancellationHandler {
+                                started.add()
+                                await ctx.done()
+                            } onCancel: {
+                                for _ in 0..<10_000 where !ctx.isDone { usleep(1000) }
+                            }
+                        }
+                        try await group.waitForAll()
+                    }
+                }
+                await eventually { started.value == 2 }
+                await onThread { task.cancel() }
+                await #expect(throws: ContextError.taskCancelled) { try await task.value }
+            }
+        }
+
+        /// The same where nobody holds anybody up.
+        @Test func cancellingTheCallerIsNoErrorOfATask() async {
+            await expectNoLeak {
+                for _ in 0..<300 {
+                    let started = Counter()
+                    let task = Task {
+                        try await withContextGroup(of: Void.self) { group in
+                            await group.addTask { _ in
+                                started.add()
+                                try await Task.sleep(for: .seconds(1000))
+                            }
+                            try await group.waitForAll()
+                        }
+                    }
+                    await eventually { started.value == 1 }
+                    task.cancel()
+                    await #expect(throws: ContextError.taskCancelled) { try await task.value }
+                }
+            }
+        }
+
+        @Test func anotherContextsErrorIsNoEcho() async {
+            let budget = ContextCause(code: 7, message: "the database's budget")
+            await #expect(throws: ContextError.deadlineExceeded(budget)) {
+                try await withContextGroup(of: Void.self) { group in
+                    await group.addTask { ctx in
+                        try await Context.background.withTimeout(.zero, cause: budget) { own in
+                            await ctx.done()  // by now the group has an end of its own
+                            try own.check()
+                        }
+                    }
+                    await group.addTask { ctx in try await ctx.sleep(for: .seconds(1000)) }
+                    group.context.cancel(code: 499, message: "client hung up")
+                }
+            }
+        }
+
+        @Test func theContextsOwnErrorIsAnEcho() async {
+            let cause = ContextCause(code: 9, message: "nine")
+            await withTimeout(.zero, cause: cause) { _ in
+                await #expect(throws: Mishap(number: 2)) {
+                    try await withContextGroup(of: Void.self) { group in
+                        await group.addTask { ctx in try ctx.check() }
+                        try? await group.waitForAll()
+                        await group.addTask { _ in throw Mishap(number: 2) }
+                    }
+                }
+                await #expect(throws: ContextError.deadlineExceeded(cause)) {
+                    try await withContextGroup(of: Void.self) { group in
+                        await group.addTask { ctx in try ctx.check() }
+                    }
+                }
+            }
+        }
+
+        @Test func aGroupTellsWhetherItIsEmpty() async throws {
+            let result = try await withContextGroup(of: Int.self, limit: 1) { group in
+                let isEmpty = group.isEmpty
+                #expect(isEmpty)
+                for number in 0..<3 { await group.addTask(priority: .high) { _ in number } }
+                var numbers: [Int] = []
+                while !group.isEmpty { numbers.append(try await group.next()!) }
+                #expect(numbers == [0, 1, 2])
+                let last = try await group.next()
+                #expect(last == nil)
+                return Uncopied(number: numbers.count)
+            }
+            #expect(result.number == 3)
+        }
+
+        @Test func aQueueKeepsTheOrderAndNothingElse() async {
+            let deaths = Counter()
+            var (queue, twin) = (Queue<(Int, Probe)>(), [Int]())
+            var taken = 0
+            for number in 0..<2000 {
+                queue.append((number, Probe(deaths)))
+                twin.append(number)
+                for _ in 0..<[0, 1, 3, 0][number % 4] {
+                    let (first, expected) = (queue.removeFirst()?.0, twin.isEmpty ? nil : twin.removeFirst())
+                    #expect(first == expected)
+                    if first != nil { taken += 1 }
+                    #expect(deaths.value == taken)
+                    #expect(queue.isEmpty == twin.isEmpty)
+                }
+            }
+            queue.removeAll()
+            #expect(deaths.value == 2000)
+        }
+
         @Test func tasksHaveTheGroupsContext() async throws {
             try await withValue(GroupTag.self, 4) { _ in
                 try await withContextGroup(of: Void.self) { group in
@@ -182,6 +302,10 @@ extension BelayTests {
             }
         }
     }
+}
+
+private struct Uncopied: ~Copyable {
+    var number: Int
 }
 
 private enum GroupTag: ContextKey { typealias Value = Int }
