@@ -3,14 +3,14 @@ import CBelay
 
 extension Context {
     /// Runs `body` once, `delay` from now, never early, on a thread of the runtime's executor; not if the context has
-    /// ended by then.
+    /// ended by then, or its runtime has.
     ///
     /// ``current`` is not bound in `body`, which may block.
     ///
     /// - Parameters:
     ///   - delay: Zero and less mean as soon as possible. What exceeds 292 years means never, until
     ///     ``ContextTimer/reset(_:)``.
-    ///   - body: Released when it has run, when the timer is stopped, or when the context ends.
+    ///   - body: Released when it has run, when the timer is stopped, or when the context or the runtime ends.
     /// - Returns: The timer, which may be dropped.
     /// - Throws: ``ContextError/unavailable(_:)`` if the context was closed or never was, or if there is no memory or
     ///   no thread to be had. `body` will then never run. On a context that has ended but is not closed this does not

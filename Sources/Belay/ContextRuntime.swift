@@ -14,9 +14,12 @@ import CBelay
 ///
 /// ### The end
 /// A runtime ends with ``shutDown()``, or with the last reference to this object, which then **blocks**: all its
-/// contexts end («the runtime was freed»), timers that are pending run or are given up, and what is running is waited
+/// contexts end («the runtime was freed»), timers that are pending are given up, and what is running is waited
 /// for, as long as it takes. If the last reference goes inside one of its own callbacks, that happens on another
 /// thread right after. Contexts do not keep their runtime.
+///
+/// A runtime with an executor of yours does not block there, because what it would wait for may want that very thread:
+/// its contexts have ended when the last reference has gone, and callbacks may run on a little. ``shutDown()`` waits.
 ///
 /// One that cannot be made (no memory; 255 are open) has a ``background`` that reads as done.
 public final class ContextRuntime: Sendable {
@@ -56,11 +59,11 @@ public final class ContextRuntime: Sendable {
     /// Ends the runtime, and waits until its last callback has returned, without blocking this thread. Contexts that
     /// were made under it remain their owners' to close; they read as done. Afterwards this does nothing.
     ///
-    /// In a manual runtime the last callbacks run on a thread of the default runtime's pool. Cancelling the
-    /// task does not cut it short.
+    /// In a manual runtime without an executor the last callbacks run on a thread of Belay's. Cancelling the task does
+    /// not cut it short.
     public nonisolated(nonsending) func shutDown() async {
         await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-            let isUnderWay = runOnPool(of: .background) { [self] in
+            let isUnderWay = OwnPool.run { [self] in
                 _ = belay_runtime_free(handle, forever)
                 continuation.resume()
             }

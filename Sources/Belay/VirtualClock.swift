@@ -25,8 +25,9 @@ import CBelay
 /// durations.
 ///
 /// When the last reference goes all contexts under it end, and timers that are pending are given up; that waits for
-/// callbacks of its contexts that run meanwhile. A clock takes two of the 255 runtimes that exist at a time; where
-/// there is none left the contexts read as done.
+/// callbacks of its contexts that run meanwhile. Each clock takes one of the 255 runtimes that exist at a time, and all
+/// of them together one more. One that could not be made has a ``background`` that reads as done, and never moves;
+/// ``run(_:)`` runs its body all the same, with a context that reads as done.
 public final class VirtualClock: Clock, Sendable {
     /// A point of the clock's time: how long after its start.
     public struct Instant: InstantProtocol, Hashable, Sendable {
@@ -36,11 +37,11 @@ public final class VirtualClock: Clock, Sendable {
         /// The instant `offset` after the clock's start.
         public init(offset: Duration = .zero) { self.offset = offset }
 
-        /// The instant `duration` later.
-        public func advanced(by duration: Duration) -> Instant { Instant(offset: offset + duration) }
+        /// The instant `duration` later. What is beyond the longest duration there is counts as that.
+        public func advanced(by duration: Duration) -> Instant { Instant(offset: offset.addingSaturating(duration)) }
 
         /// The time from this instant until the other one; negative if that is earlier.
-        public func duration(to other: Instant) -> Duration { other.offset - offset }
+        public func duration(to other: Instant) -> Duration { other.offset.subtractingSaturating(offset) }
 
         /// The time from the second instant until the first.
         public static func - (one: Instant, other: Instant) -> Duration { other.duration(to: one) }
@@ -59,18 +60,24 @@ public final class VirtualClock: Clock, Sendable {
 
     /// A clock that stands at its start.
     public init() {
+        let pool = OwnPool.runtime
+        guard pool.background.whyUnmade == nil else {
+            (handle, background) = (belay_runtime(), pool.background)
+            executor = VirtualExecutor(driving: handle, on: pool)
+            return
+        }
         var options = belay_runtime_options()
         options.virtual_clock = true
         options.start = Self.start
         handle = belay_runtime(options, name: nil)
         background = makeRoot(of: handle)
-        executor = VirtualExecutor(driving: handle)
+        executor = VirtualExecutor(driving: handle, on: pool)
     }
 
     deinit { endRuntime(handle) }
 
     /// What the clock shows.
-    public var now: Instant { Instant(belay_runtime_now(handle)) }
+    public var now: Instant { handle.bits == 0 ? Instant() : Instant(belay_runtime_now(handle)) }
 
     /// One nanosecond.
     public var minimumResolution: Duration { .nanoseconds(1) }
@@ -86,9 +93,9 @@ public final class VirtualClock: Clock, Sendable {
     /// context of another clock.
     public func deadline(of context: Context) -> Instant? {
         var deadline: belay_instant = 0
-        guard belay_runtime_of(context.handle).bits == handle.bits, belay_deadline(context.handle, &deadline) else {
-            return nil
-        }
+        guard handle.bits != 0, belay_runtime_of(context.handle).bits == handle.bits,
+            belay_deadline(context.handle, &deadline)
+        else { return nil }
         return Instant(deadline)
     }
 
@@ -97,19 +104,28 @@ public final class VirtualClock: Clock, Sendable {
     /// Moves the clock on, and runs what is due by then, on this thread: all has run when this returns. Tasks that it
     /// wakes have not; for those there is the `async` form, in ``run(_:)``.
     ///
-    /// Not from inside a callback that it runs, and not on two threads at once.
+    /// Not from inside a callback that it runs, and not on two threads at once, or while tasks move it: that traps.
     ///
     /// - Parameter duration: Zero runs what is due now. A clock never goes back.
-    @available(*, noasync, message: "use 'await advance(by:)', which lets tasks catch up")
+    @available(
+        *, noasync,
+        message: "use 'await advance(by:)', which lets tasks catch up; at the top level of main.swift, in a function"
+    )
     public func advance(by duration: Duration) { advance(to: now.advanced(by: duration)) }
 
     /// The same, to an instant.
-    @available(*, noasync, message: "use 'await advance(to:)', which lets tasks catch up")
+    @available(
+        *, noasync,
+        message: "use 'await advance(to:)', which lets tasks catch up; at the top level of main.swift, in a function"
+    )
     public func advance(to instant: Instant) { executor.poll(until: instant.nanoseconds) }
 
     /// Moves the clock on, and at each instant at which something is due lets the tasks of ``run(_:)`` go on until all
     /// of them wait again: all that there was to do by then is done when this returns. Tasks that run elsewhere are
-    /// not waited for.
+    /// not waited for. Callbacks run on a thread of Belay's.
+    ///
+    /// Any number of tasks may do this at the same time, in `run` and outside of it: the earliest instant comes first.
+    /// Each counts from what the clock shows when it asks.
     ///
     /// - Parameter duration: Zero lets the tasks catch up, and moves nothing.
     public func advance(by duration: Duration) async { await advance(to: now.advanced(by: duration)) }
@@ -175,9 +191,12 @@ extension VirtualClock {
 }
 
 extension VirtualClock.Instant {
-    fileprivate init(_ nanoseconds: belay_instant) { offset = .nanoseconds(nanoseconds - VirtualClock.start) }
+    fileprivate init(_ nanoseconds: belay_instant) {
+        offset = .nanoseconds(nanoseconds) - .nanoseconds(VirtualClock.start)
+    }
 
+    /// What is beyond the C clock counts as its end, or as passed long ago.
     fileprivate var nanoseconds: belay_instant {
-        (offset + .nanoseconds(VirtualClock.start)).belayNanoseconds
+        offset.addingSaturating(.nanoseconds(VirtualClock.start)).belayNanoseconds
     }
 }

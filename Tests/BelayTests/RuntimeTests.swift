@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Belay
 import CBelay
+import Dispatch
 import Glibc
 import Testing
 
@@ -95,6 +96,44 @@ extension BelayTests {
             }
         }
 
+        /// The executor has one thread, on which the last reference goes: who waits there waits for himself.
+        @Test func theLastReferenceMayGoOnItsOwnExecutor() async throws {
+            try await expectNoLeak {
+                let (loop, runs, released) = (LoopExecutor(), Counter(), Counter())
+                let ended = Shared(false)
+                let task = Task(executorPreference: loop) {
+                    var runtime: ContextRuntime? = ContextRuntime(executor: loop)
+                    let owner = OwnedContext(parent: runtime!.background)
+                    try owner.context.onDone { runs.add() }
+                    runtime = nil
+                    ended.set(owner.context.isDone)
+                    released.add()
+                }
+                await shortly { released.value == 1 && runs.value == 1 }
+                #expect(ended.get())
+                try await task.value
+            }
+        }
+
+        /// Nor may who waits for its end be on the executor.
+        @Test func itEndsWhereTheDefaultOneHasTheSameExecutor() async throws {
+            try await expectNoLeak {
+                let (loop, runs, down) = (LoopExecutor(), Counter(), Counter())
+                ContextExecutor.use(loop)
+                defer { ContextExecutor.useBuiltInPool() }
+                let runtime = ContextRuntime(executor: loop)
+                let owner = OwnedContext(parent: runtime.background)
+                try owner.context.onDone { runs.add() }
+                let task = Task {
+                    await runtime.shutDown()
+                    down.add()
+                }
+                await shortly { down.value == 1 }
+                #expect(runs.value == 1)
+                await task.value
+            }
+        }
+
         @Test func aLoopDrivesAManualOne() async throws {
             try await expectNoLeak {
                 let runtime = ContextRuntime(isManual: true)
@@ -141,6 +180,22 @@ extension BelayTests {
                 await runtime.shutDown()
             }
         }
+    }
+}
+
+/// Waits until `condition` holds, and no longer than half a minute: for what would otherwise block a thread for ever.
+private func shortly(_ location: SourceLocation = #_sourceLocation, _ condition: () -> Bool) async {
+    for _ in 0..<30_000 where !condition() { try? await Task.sleep(for: .milliseconds(1)) }
+    #expect(condition(), sourceLocation: location)
+}
+
+/// An event loop: one thread.
+private final class LoopExecutor: TaskExecutor {
+    private let queue = DispatchQueue(label: "loop")
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
     }
 }
 

@@ -52,6 +52,7 @@ func expectNoLeak(
     _ location: SourceLocation = #_sourceLocation, isolation: isolated (any Actor)? = #isolation,
     _ body: () async throws -> Void
 ) async rethrows {
+    _ = OwnPool.runtime  // made by whoever needs it first, and kept
     let (contexts, tasks) = (measure("/ctx/live:contexts"), measure("/task/live:tasks"))
     try await body()
     var patience = 30_000

@@ -96,6 +96,27 @@ extension BelayTests {
             #expect(time.instant(after: .max) == .max)
             #expect(time.instant(after: .max - 1) == .max)
             #expect(time.instant(after: .min) <= 0)
+            #expect(belay_instant.min.movedSaturating(by: .min) == .min)
+            #expect(belay_instant.max.movedSaturating(by: .max) == .max)
+            #expect(belay_instant.min.movedSaturating(by: .max) == -1)
+        }
+
+        /// The ends of Swift's durations are beyond the runtime's, and beyond Swift's own sums.
+        @Test func instantsAtTheEndsOfTimeAreNeverAndLongAgo() {
+            let (least, most) = (Duration(attoseconds: .min), Duration(attoseconds: .max))
+            let continuous = ContinuousClock().systemEpoch
+            withDeadline(continuous.advanced(by: most)) { #expect($0.deadline == nil) }
+            withDeadline(continuous.advanced(by: least)) { #expect($0.error?.isDeadline == true) }
+            let suspending = SuspendingClock().systemEpoch
+            withDeadline(suspending.advanced(by: most)) { #expect($0.deadline == nil) }
+            withDeadline(suspending.advanced(by: least)) { #expect($0.error?.isDeadline == true) }
+            withTimeout(most) { #expect($0.deadline == nil) }
+            withTimeout(least) { #expect($0.error?.isDeadline == true) }
+            #expect(most.addingSaturating(most) == most)
+            #expect(least.addingSaturating(least) == least)
+            #expect(most.addingSaturating(least) == Duration(attoseconds: -1))
+            #expect(most.subtractingSaturating(least) == most)
+            #expect(least.subtractingSaturating(most) == least)
         }
     }
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import Belay
+import CBelay
+import Glibc
 import Synchronization
 import Testing
+
+@testable import Belay
 
 extension BelayTests {
     @Suite("virtual clocks")
@@ -101,7 +104,122 @@ extension BelayTests {
             #expect(owner.context.isDone)
         }
 
+        @Test func instantsLongPastHavePassed() {
+            let clock = VirtualClock()
+            let epoch = SuspendingClock().systemEpoch
+            for past in [Duration.seconds(9_300_000_000), Duration(attoseconds: .max)] {
+                clock.background.withDeadline(epoch.advanced(by: .zero - past)) {
+                    #expect($0.error?.isDeadline == true)
+                }
+            }
+            clock.background.withDeadline(epoch.advanced(by: .seconds(9_300_000_000))) { #expect($0.deadline == nil) }
+            // Ahead of the real clock, and behind it.
+            for move in [Duration.zero, .seconds(9_000_000_000)] {
+                clock.advance(by: move)
+                let time = ContextTime(of: clock.background)
+                #expect(time.instant(SuspendingClock.Instant(monotonicNanoseconds: .min)) < 0)
+                #expect(time.suspendingInstant(.min) < .now)
+                #expect(time.suspendingInstant(.max).monotonicNanoseconds == .max)
+            }
+        }
+
+        @Test func theEndsOfTimeAreNotBeyondTheClock() async {
+            let (least, most) = (Duration(attoseconds: .min), Duration(attoseconds: .max))
+            let end = VirtualClock.Instant(offset: most)
+            #expect(end.advanced(by: most) == end)
+            #expect(VirtualClock.Instant(offset: least).duration(to: end) == most)
+            for move in [most, least, .nanoseconds(Int64.max), .nanoseconds(Int64.max - 1)] {
+                let (clock, waiting) = (VirtualClock(), VirtualClock())
+                let never = OwnedContext(timeout: most, parent: clock.background)
+                let second = OwnedContext(timeout: .seconds(1), parent: clock.background)
+                await onThread {
+                    clock.advance(by: .nanoseconds(1))
+                    clock.advance(by: move)
+                }
+                #expect(!never.context.isDone)
+                #expect(second.context.isDone == (move > .zero))
+                #expect(clock.now.offset >= .nanoseconds(1))
+                await waiting.advance(by: move)
+                await waiting.advance(to: VirtualClock.Instant(offset: move))
+                #expect(waiting.now.offset >= .zero)
+            }
+        }
+
+        @Test func aTimerDoesNotRunEarlyWhenTheClockGoes() async throws {
+            try await expectNoLeak {
+                let (runs, deaths) = (Counter(), Counter())
+                var clock: VirtualClock? = VirtualClock()
+                let owner = OwnedContext(withoutCancel: clock!.background)
+                try owner.context.after(.seconds(1000)) { [probe = Probe(deaths)] in
+                    withExtendedLifetime(probe) { runs.add() }
+                }
+                try owner.context.every(.seconds(1000)) { [probe = Probe(deaths)] in
+                    withExtendedLifetime(probe) { runs.add() }
+                }
+                clock = nil
+                await eventually { deaths.value == 2 }
+                #expect(runs.value == 0)
+                #expect(!owner.context.isDone)
+            }
+        }
+
         // MARK: tasks
+
+        @Test func severalTasksMayMoveAClock() async throws {
+            try await expectNoLeak {
+                let (clock, runs) = (VirtualClock(), Counter())
+                for number in 0..<500 {
+                    try clock.background.after(.milliseconds(number)) {
+                        runs.add()
+                        usleep(10)
+                    }
+                }
+                await withTaskGroup(of: Void.self) { group in
+                    for _ in 0..<4 {
+                        group.addTask { for _ in 0..<500 { await clock.advance(by: .milliseconds(1)) } }
+                    }
+                }
+                #expect(runs.value == 500)
+                #expect(clock.now.offset >= .milliseconds(500))
+            }
+        }
+
+        @Test func aRunMayBeginWhileATaskMovesTheClock() async throws {
+            try await expectNoLeak {
+                for _ in 0..<100 {
+                    let clock = VirtualClock()
+                    for number in 0..<50 { try clock.background.after(.milliseconds(number)) { usleep(10) } }
+                    async let moved: Void = { await clock.advance(by: .milliseconds(60)) }()
+                    async let slept = clock.run { ctx in (try? await ctx.sleep(for: .milliseconds(10))) != nil }
+                    await moved
+                    #expect(await slept)
+                    #expect(clock.now.offset >= .milliseconds(60))
+                }
+            }
+        }
+
+        /// A clock takes one runtime of 255, and all of them together one; what could not be made does no harm.
+        @Test func thereAreAsManyClocksAsRuntimes() async throws {
+            try await expectNoLeak {
+                let clocks = (0..<256).map { _ in VirtualClock() }
+                let made = clocks.filter { !$0.background.isDone }
+                #expect(made.count > 200)  // there may be runtimes of others
+                let unmade = try #require(clocks.last { $0.background.isDone })
+                #expect(unmade.background.error?.isUnavailable == true)
+                let seen = await unmade.run { ctx in
+                    #expect(Context.current == ctx)
+                    await unmade.advance(by: .seconds(1))
+                    return ctx.error
+                }
+                #expect(seen?.isUnavailable == true)
+                await unmade.advance(by: .seconds(1))
+                await onThread { unmade.advance(by: .seconds(1)) }
+                #expect(unmade.now == VirtualClock.Instant())
+                #expect(unmade.next == nil)
+                await withTimeout(.seconds(1)) { #expect(unmade.deadline(of: $0) == nil) }
+                await #expect(throws: ContextError.self) { try await unmade.sleep(for: .seconds(1)) }
+            }
+        }
 
         @Test func aRunJumpsWhereverAllWait() async throws {
             try await expectNoLeak {

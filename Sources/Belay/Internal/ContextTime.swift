@@ -15,11 +15,12 @@ struct ContextTime: Sendable {
     /// Whether this is the process-wide runtime, whose callbacks may wait.
     var isDefault: Bool { runtime.bits == 0 }
 
+    /// Whether the runtime is still there. One that was freed has the real clock's time, whatever its own was: look at the
+    /// time first, then here.
+    func isStill(of context: Context) -> Bool { belay_runtime_of(context.handle).bits == runtime.bits }
+
     /// The instant `delay` from now; never, if that is beyond the clock.
-    func instant(after delay: belay_duration) -> belay_instant {
-        let (instant, overflowed) = now.addingReportingOverflow(delay)
-        return overflowed ? (delay < 0 ? 0 : forever) : instant
-    }
+    func instant(after delay: belay_duration) -> belay_instant { now.movedSaturating(by: delay) }
 
     /// The first instant after now that is `last` plus whole periods, and at least one.
     func nextInstant(after last: belay_instant, every period: belay_duration) -> belay_instant {
@@ -31,13 +32,11 @@ struct ContextTime: Sendable {
 
     func instant(_ instant: SuspendingClock.Instant) -> belay_instant {
         let nanoseconds = instant.monotonicNanoseconds
-        let (moved, overflowed) = nanoseconds.addingReportingOverflow(lead)
-        return overflowed || nanoseconds == forever ? forever : moved
+        return nanoseconds.isNever ? forever : nanoseconds.movedSaturating(by: lead)
     }
 
     func suspendingInstant(_ instant: belay_instant) -> SuspendingClock.Instant {
-        let (moved, overflowed) = instant.subtractingReportingOverflow(lead)
-        return SuspendingClock.Instant(monotonicNanoseconds: overflowed ? forever : moved)
+        SuspendingClock.Instant(monotonicNanoseconds: instant.isNever ? forever : instant.movedSaturating(by: -lead))
     }
 
     /// How far this clock is ahead of `CLOCK_MONOTONIC`: 0 where it is the same one.

@@ -24,19 +24,15 @@ func makeRoot(of runtime: belay_runtime) -> Context {
 
 /// Frees a runtime, as a destructor does: waits as long as it takes, and if this is one of its callbacks leaves that to
 /// another thread.
+///
+/// Callbacks that run on a host's executor may want the very thread that this is. So there nothing waits here: all that
+/// is under the runtime has ended when this returns, and another thread waits, and keeps the executor meanwhile.
 func endRuntime(_ handle: belay_runtime, keeping executor: ExecutorStarter? = nil) {
-    guard belay_runtime_free(handle, forever) == BELAY_EDEADLK else { return }
-    runOnPool(of: .background) {
+    let status = belay_runtime_free(handle, executor == nil ? forever : 0)
+    guard status == BELAY_EDEADLK || status == BELAY_TIMEOUT else { return }
+    let isUnderWay = OwnPool.run {
         withExtendedLifetime(executor) { _ = belay_runtime_free(handle, forever) }
     }
-}
-
-/// Runs `body` soon where callbacks of the context's runtime run. Answers false, and never runs it, if there is no
-/// thread or no memory for that.
-@discardableResult
-func runOnPool(of context: Context, _ body: @escaping @Sendable () -> Void) -> Bool {
-    let ended = context.makeCancel()
-    defer { ended.close() }
-    ended.cancel()
-    return (try? ended.onDone(body)) != nil
+    // No thread to wait on: callbacks may still come to the executor, which must not go.
+    if !isUnderWay, let executor { _ = Unmanaged.passRetained(executor) }
 }

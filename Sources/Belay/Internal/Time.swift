@@ -8,7 +8,38 @@ import CBelay
 /// Never: `BELAY_FOREVER`.
 let forever = belay_duration.max
 
+extension belay_instant {
+    var isNever: Bool { self == forever }
+
+    /// This instant and so much later. What does not fit is never, or on the negative side passed long ago.
+    func movedSaturating(by duration: belay_duration) -> belay_instant {
+        let (moved, overflowed) = addingReportingOverflow(duration)
+        return overflowed ? (duration < 0 ? .min : forever) : moved
+    }
+}
+
+extension InstantProtocol where Duration == Swift.Duration {
+    /// The time from this instant until the other one, rounded up. (Durations trap where they do not fit.)
+    fileprivate func belayNanoseconds(until other: Self) -> belay_duration {
+        if other >= advanced(by: .nanoseconds(belay_duration.max)) { return .max }
+        if other <= advanced(by: .nanoseconds(belay_duration.min)) { return .min }
+        return duration(to: other).belayNanoseconds
+    }
+}
+
 extension Duration {
+    /// The sum; where it does not fit the longest duration there is, or the most negative one.
+    func addingSaturating(_ other: Duration) -> Duration {
+        let (sum, overflowed) = attoseconds.addingReportingOverflow(other.attoseconds)
+        return Duration(attoseconds: overflowed ? (other < .zero ? .min : .max) : sum)
+    }
+
+    /// The difference, likewise.
+    func subtractingSaturating(_ other: Duration) -> Duration {
+        let (difference, overflowed) = attoseconds.subtractingReportingOverflow(other.attoseconds)
+        return Duration(attoseconds: overflowed ? (other < .zero ? .max : .min) : difference)
+    }
+
     /// The nanoseconds of this duration, rounded up, so that nothing happens early. What does not fit is
     /// `BELAY_FOREVER`, or on the negative side `Int64.min`: passed long ago.
     @usableFromInline
@@ -32,13 +63,13 @@ extension SuspendingClock.Instant {
 
     /// What `belay_now()` calls this instant, rounded up.
     var monotonicNanoseconds: belay_instant {
-        SuspendingClock().systemEpoch.duration(to: self).belayNanoseconds
+        SuspendingClock().systemEpoch.belayNanoseconds(until: self)
     }
 }
 
 extension ContextInstant {
     /// The time from now until this instant, rounded up; negative if it has passed.
     var belayNanosecondsFromNow: belay_duration {
-        Self.now.duration(to: self).belayNanoseconds
+        Self.now.belayNanoseconds(until: self)
     }
 }

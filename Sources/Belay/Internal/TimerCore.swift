@@ -125,8 +125,9 @@ final class TimerCore: Sendable {
             return (state.body, state.due)
         }
         guard let body else { return nil }
-        // Early only where the runtime is freed, under a `withoutCancel` context.
-        let wanted = !context.isDone && time.now >= planned
+        // A runtime that is freed runs what is pending early; a `withoutCancel` context is live then.
+        let now = time.now
+        let wanted = !context.isDone && now >= planned && time.isStill(of: context)
         if wanted { body() }
         let (last, due) = state.withLock { state -> (State?, belay_instant) in
             state.running = false

@@ -4,12 +4,14 @@ import CBelay
 /// Runs the tasks of a virtual clock, one job at a time, and moves the clock when none of them can go on.
 ///
 /// There is no thread of its own: the first job that comes has the queue drained on a thread of a pool, and who drains
-/// stays until there is nothing to do. It is the pool of a runtime of its own, because a callback of the default one
-/// may run inside a task, and tasks do not nest.
+/// stays until there is nothing to do. It is not the default runtime's pool, because a callback of that one may run
+/// inside a task, and tasks do not nest.
+///
+/// Tasks move the clock through this queue alone, in a `run` or not: so never two at once. One whose clock could not be
+/// made leaves everything where it is.
 final class VirtualExecutor: TaskExecutor {
     private struct State: Sendable {
-        var jobs: [UnownedJob] = []
-        var first = 0  // the jobs before this one have gone
+        var jobs = Queue<UnownedJob>()
         var isDraining = false
         var looksAgain = false  // a timer is set for that
         var runs = 0
@@ -32,9 +34,15 @@ final class VirtualExecutor: TaskExecutor {
 
     private let clock: belay_runtime
     private let state = Lock(State())
-    private let pool = ContextRuntime(name: "virtual")
+    private let pool: ContextRuntime
 
-    init(driving clock: belay_runtime) { self.clock = clock }
+    /// - Parameter clock: `{0}` if it could not be made.
+    init(driving clock: belay_runtime, on pool: ContextRuntime) {
+        self.clock = clock
+        self.pool = pool
+    }
+
+    private var drivesNothing: Bool { clock.bits == 0 }
 
     // MARK: from outside
 
@@ -52,13 +60,14 @@ final class VirtualExecutor: TaskExecutor {
         _ body: sending @escaping (Context) async throws(E) -> R, _ context: Context
     ) async -> Result<R, E> {
         nonisolated(unsafe) let body = body  // sent to us, and called once
-        return await withTaskExecutorPreference(self, isolation: nil) {
+        return await withTaskExecutorPreference(drivesNothing ? nil : self, isolation: nil) {
             do throws(E) { return .success(try await body(context)) } catch { return .failure(error) }
         }
     }
 
     func advance(to target: belay_instant) async {
-        guard state.withLock({ $0.runs > 0 }) else { return poll(until: target) }
+        guard !drivesNothing else { return }
+        let target = min(target, forever - 1)  // a clock never gets to the end of time
         await withUnsafeContinuation { continuation in
             change { $0.advances.append(Advance(target: target, continuation: continuation)) }
         }
@@ -76,13 +85,14 @@ final class VirtualExecutor: TaskExecutor {
 
     /// Changes what there is to do, and sees to it that somebody does it.
     private func change(_ body: @Sendable (inout State) -> Void) {
+        guard !drivesNothing else { return }
         let starts = state.withLock { state in
             body(&state)
             defer { state.isDraining = true }
             return !state.isDraining
         }
         guard starts else { return }
-        precondition(runOnPool(of: pool.background) { self.drain() }, "no thread to be had for a virtual clock")
+        precondition(OwnPool.run({ self.drain() }, on: pool.background), "no thread to be had for a virtual clock")
     }
 
     private func drain() {
@@ -106,15 +116,10 @@ final class VirtualExecutor: TaskExecutor {
     private func nextStep() -> Step {
         let (due, now) = (belay_runtime_next(clock), belay_runtime_now(clock))
         return state.withLock { state in
-            if state.first < state.jobs.count {
-                defer { state.first += 1 }
-                return .job(state.jobs[state.first])
-            }
-            state.jobs.removeAll(keepingCapacity: true)
-            state.first = 0
+            if let job = state.jobs.removeFirst() { return .job(job) }
             if let index = state.advances.indices.min(by: { state.advances[$0].target < state.advances[$1].target }) {
                 let target = state.advances[index].target
-                if due <= max(target, now) { return .poll(max(due, now)) }
+                if due != forever, due <= max(target, now) { return .poll(max(due, now)) }
                 if now < target { return .poll(target) }
                 return .resume(state.advances.remove(at: index).continuation)
             }
