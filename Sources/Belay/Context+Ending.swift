@@ -34,7 +34,7 @@ extension Context {
 
     /// The same as ``cancel(_:)`` with `ContextCause(code: code, message: message)`.
     @discardableResult
-    public func cancel(code: Int64, message: String) -> Bool {
+    public func cancel(code: some BinaryInteger, message: String) -> Bool {
         cancel(ContextCause(code: code, message: message))
     }
 }

@@ -15,13 +15,18 @@ public struct ContextCause: Sendable, Hashable {
     public var message: String
 
     /// A cause to give to ``Context/cancel(_:)`` or to a deadline.
-    public init(code: Int64, message: String) {
-        self.code = code
+    ///
+    /// - Parameters:
+    ///   - code: What does not fit into 64 bits with a sign is the nearest number that does.
+    ///   - message: What to tell people.
+    public init(code: some BinaryInteger, message: String) {
+        self.code = Int64(clamping: code)
         self.message = message
     }
 
     /// The cause that a scope function gives when the task that runs its body is cancelled: the message is
-    /// `task cancelled`, the code 1952543595 (the letters `task`). C code can tell it by that number.
+    /// `task cancelled`, the code 1952543595 (the letters `task`). C code can tell it by that number. Whoever cancels with
+    /// both makes a ``ContextError/taskCancelled``.
     public static let taskCancelled = ContextCause(code: 0x7461_736B, message: "task cancelled")
 }
 

@@ -50,7 +50,7 @@ extension ContextError: CustomStringConvertible {
 
     /// A cause that only repeats the status adds nothing for a reader.
     private static func describe(_ what: String, _ cause: ContextCause, _ status: belay_status) -> String {
-        cause.code == Int64(status.rawValue) ? what : "\(what): \(cause)"
+        cause == ContextCause(status) ? what : "\(what): \(cause)"
     }
 }
 
@@ -58,7 +58,8 @@ extension ContextError {
     /// The error of a context that `belay_err` said is done, with the cause that belongs to it.
     ///
     /// Error and cause are two reads, and the context may be closed between them. The cause of a closed context is
-    /// «stale», whatever its end was: then so is the error.
+    /// «stale», whatever its end was: then so is the error. But somebody may have cancelled with just that cause, which
+    /// he had from a closed context: so the context is asked again.
     init(_ status: belay_status, of handle: belay_ctx) {
         var cause = belay_cause()
         guard status == BELAY_CANCELED || status == BELAY_DEADLINE_EXCEEDED, belay_cause_of(handle, &cause) else {
@@ -67,12 +68,12 @@ extension ContextError {
             return
         }
         let why = ContextCause(cause)
-        if why.code == Int64(BELAY_ESTALE.rawValue), why == ContextCause(BELAY_ESTALE) {
+        if why == ContextCause(BELAY_ESTALE), belay_err(handle) == BELAY_ESTALE {
             self = .unavailable(why)
         } else if status == BELAY_DEADLINE_EXCEEDED {
             self = .deadlineExceeded(why)
         } else {
-            self = why.code == ContextCause.taskCancelled.code ? .taskCancelled : .cancelled(why)
+            self = why == .taskCancelled ? .taskCancelled : .cancelled(why)
         }
     }
 

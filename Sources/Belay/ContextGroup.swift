@@ -236,7 +236,7 @@ extension ContextCause {
         if let error = error as? ContextError {
             self = error.cause
         } else {
-            self.init(code: Int64(BELAY_EFAILED.rawValue), message: String(describing: error))
+            self.init(code: BELAY_EFAILED.rawValue, message: String(describing: error))
         }
     }
 }

@@ -48,15 +48,45 @@ extension BelayTests {
             }
         }
 
-        @Test func theTasksCauseIsToldByItsCode() {
+        @Test func theTasksCauseIsToldByAllOfIt() {
             withCancel { ctx in
                 ctx.cancel(.taskCancelled)
                 #expect(ctx.error == .taskCancelled)
                 #expect(ctx.cause == .taskCancelled)
                 #expect(ctx.cause?.message == "task cancelled")
             }
+            // That number alone may be somebody's own.
+            let mine = ContextCause(code: ContextCause.taskCancelled.code, message: "mine")
+            withCancel { ctx in
+                ctx.cancel(mine)
+                #expect(ctx.error == .cancelled(mine))
+            }
             // A deadline that carries that code is a deadline all the same.
             withTimeout(.zero, cause: .taskCancelled) { #expect($0.error == .deadlineExceeded(.taskCancelled)) }
+        }
+
+        /// The cause of a closed context, handed on, is a cause like any other.
+        @Test func aCancelWithTheCauseOfAClosedContextIsACancel() {
+            let closed = withCancel { $0 }
+            let stale = ContextCause(BELAY_ESTALE)
+            #expect(closed.cause == stale)
+            withCancel { ctx in
+                ctx.cancel(closed.cause!)
+                #expect(ctx.error == .cancelled(stale))
+                ctx.withCancel { #expect($0.error == .cancelled(stale)) }
+            }
+            withTimeout(.zero, cause: stale) { #expect($0.error == .deadlineExceeded(stale)) }
+            #expect(closed.error == .unavailable(stale))
+        }
+
+        @Test func aCodeIsAnyNumber() {
+            let (small, large): (Int, UInt64) = (404, .max)
+            withCancel { ctx in
+                ctx.cancel(code: small, message: "gone")
+                #expect(ctx.cause == ContextCause(code: 404, message: "gone"))
+            }
+            #expect(ContextCause(code: large, message: "").code == .max)
+            #expect(ContextCause(code: Int32(-7), message: "").code == -7)
         }
 
         @Test func errorsDescribeThemselves() {
@@ -67,6 +97,10 @@ extension BelayTests {
             #expect("\(ContextError.unavailable(cause))" == "unavailable: client hung up (499)")
             #expect("\(ContextCause(code: 3, message: ""))" == "(3)")
             withTimeout(.zero) { #expect("\($0.error!)" == "deadline exceeded") }
+            // Numbers that are statuses too are left out only with the statuses' own texts.
+            let (one, two) = (ContextCause(code: 1, message: "hung up"), ContextCause(code: 2, message: "too slow"))
+            #expect("\(ContextError.cancelled(one))" == "cancelled: hung up (1)")
+            #expect("\(ContextError.deadlineExceeded(two))" == "deadline exceeded: too slow (2)")
         }
 
         @Test func noErrorNamesAFunctionOfC() {
