@@ -17,8 +17,11 @@ extension Context {
         /// The header's value; empty if there is nothing to send.
         public private(set) var header: String
 
-        /// Takes a header's value as it came; the empty text has no members.
-        public init(_ header: String = "") { self.header = header }
+        /// Takes a header's value as it came; the empty text has no members. It ends at a NUL, if there is one in it, which
+        /// no header has.
+        public init(_ header: String = "") {
+            self.header = header.hasNul ? String(header.unicodeScalars.prefix { $0 != "\0" }) : header
+        }
 
         /// True if there is nothing to send.
         public var isEmpty: Bool { header.isEmpty }
@@ -28,7 +31,8 @@ extension Context {
         ///
         /// Keys are compared as bytes. What is no UTF-8 comes as U+FFFD.
         public subscript(_ key: String) -> String? {
-            header.withWireText { text, length in
+            if key.hasNul { return nil }
+            return header.withWireText { text, length in
                 let needed = belay_baggage_get(text, length, key, nil, 0)
                 if needed < 0 { return nil }
                 return wireText(capacity: needed + 1) { belay_baggage_get(text, length, key, $0, $1) }
@@ -39,11 +43,12 @@ extension Context {
         ///
         /// - Parameters:
         ///   - value: Ends at a NUL, if there is one in it.
-        ///   - key: A token of HTTP, such as `tenant` or `app.region`: no blanks, commas, semicolons, equals signs.
+        ///   - key: A token of HTTP, such as `tenant` or `app.region`: no blanks, commas, semicolons, equals signs, NULs.
         /// - Returns: False, and nothing is changed, if the key is no token, or if the list would have more than 64
         ///   members or 8192 bytes, which is as much as others have to carry.
         @discardableResult
         public mutating func set(_ value: String?, for key: String) -> Bool {
+            if key.hasNul { return false }
             // Longer by no more than a comma, the key, "=", and three bytes for each of the value's.
             let capacity = header.utf8.count + key.utf8.count + 3 * (value?.utf8.count ?? 0) + 3
             let edited = wireText(capacity: capacity) { text, size in
@@ -61,6 +66,11 @@ extension Context {
 extension Context.Baggage: CustomStringConvertible {
     /// The same as ``header``.
     public var description: String { header }
+}
+
+extension String {
+    /// A C function would take what stands before it for the whole.
+    fileprivate var hasNul: Bool { utf8.contains(0) }
 }
 
 /// Copies a C string into a buffer that has room for it.

@@ -98,6 +98,22 @@ extension BelayTests {
             #expect(baggage.isEmpty && baggage == Context.Baggage())
         }
 
+        @Test func aNulEndsAHeaderAndIsInNoKey() {
+            var baggage = Context.Baggage("tenant=7,user=a\0da,city=Bonn")
+            #expect(baggage.header == "tenant=7,user=a")
+            #expect(baggage == Context.Baggage("tenant=7,user=a"))
+            #expect(baggage["tenant\0x"] == nil)
+            var taken = [baggage.set("8", for: "tenant\0x")]
+            taken.append(baggage.set(nil, for: "tenant\0"))
+            taken.append(baggage.set("8", for: "\0"))
+            #expect(taken == [false, false, false])
+            #expect(baggage.header == "tenant=7,user=a")
+            let set = baggage.set("A\0B", for: "user")
+            #expect(set)
+            #expect(baggage["user"] == "A")
+            #expect(Context.Baggage("\0a=1").isEmpty)
+        }
+
         @Test func anyTextIsAValue() {
             var random = SystemRandomNumberGenerator()
             for _ in 0..<500 {
