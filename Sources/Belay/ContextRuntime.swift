@@ -35,18 +35,20 @@ public final class ContextRuntime: Sendable {
     ///
     /// - Parameters:
     ///   - name: Its threads are called name-driver and name-worker, cut at 15 bytes in all.
-    ///   - maxContexts: The most contexts at a time; those beyond read as done. `nil` is any number.
-    ///   - tick: Timers fire at multiples of this, so that many fire together: later, never earlier. `nil`: as
-    ///     precisely as the system sleeps.
+    ///   - maxContexts: The most contexts at a time, at least 1; those beyond read as done. `nil` is any number.
+    ///   - tick: Timers fire at multiples of this, so that many fire together: later, never earlier. More than zero; `nil`:
+    ///     as precisely as the system sleeps.
     ///   - executor: Where callbacks run; `nil` is a pool of its own, and in a manual runtime the ``poll(now:)``.
     ///   - isManual: No thread: your event loop calls ``poll(now:)``.
     public init(
         name: String? = nil, maxContexts: Int? = nil, tick: Duration? = nil, executor: (any TaskExecutor)? = nil,
         isManual: Bool = false
     ) {
+        precondition(maxContexts.map { $0 > 0 } ?? true, "a runtime must have room for at least one context")
+        precondition(tick.map { $0 > .zero } ?? true, "a tick must be more than zero")
         var options = belay_runtime_options()
-        options.max_contexts = maxContexts.map { max($0, 1) } ?? 0
-        options.tick = max(tick?.belayNanoseconds ?? 0, 0)
+        options.max_contexts = maxContexts ?? 0
+        options.tick = tick?.belayNanoseconds ?? 0
         options.manual = isManual
         self.executor = executor.map { executor in
             ExecutorStarter { run in _ = _Concurrency.Task(executorPreference: executor) { run() } }
@@ -71,7 +73,7 @@ public final class ContextRuntime: Sendable {
         }
     }
 
-    /// The same for a thread that may block.
+    /// The same as ``shutDown()`` for a thread that may block.
     ///
     /// - Parameter timeout: How long to wait for callbacks that are running, in real time; `nil` is as long as it
     ///   takes.
@@ -79,7 +81,7 @@ public final class ContextRuntime: Sendable {
     ///   Also from inside one of its own callbacks, or a poll: then nothing has ended.
     @available(*, noasync, message: "blocks its thread; use 'await shutDown()'")
     @discardableResult
-    public func shutDown(timeout: Duration? = nil) -> Bool {
+    public func blockingShutDown(timeout: Duration? = nil) -> Bool {
         let status = belay_runtime_free(handle, timeout?.belayNanoseconds ?? forever)
         return status == BELAY_OK || status == BELAY_ESTALE
     }

@@ -30,7 +30,7 @@ public struct Registration: Sendable {
         return .gone
     }
 
-    /// The same for a thread that may block.
+    /// The same as ``stopAndWait()`` for a thread that may block.
     ///
     /// - Parameter timeout: How long to wait for a callback that is running, in real time under a ``VirtualClock``
     ///   too; `nil` is as long as it takes.
@@ -39,7 +39,7 @@ public struct Registration: Sendable {
     ///   because waiting would never end (callbacks that wait for each other).
     @available(*, noasync, message: "blocks its thread; use 'await stopAndWait()'")
     @discardableResult
-    public func stopAndWait(timeout: Duration? = nil) -> StopOutcome {
+    public func blockingStopAndWait(timeout: Duration? = nil) -> StopOutcome {
         outcome(of: belay_stop_wait(handle, timeout?.belayNanoseconds ?? forever))
     }
 

@@ -39,7 +39,7 @@ public final class RequestDataPool<Item: ~Copyable & Sendable>: Sendable {
     /// A pool without items.
     ///
     /// - Parameters:
-    ///   - cap: The most items in existence at a time; `nil` is no limit. Beyond it a scope gets a context that reads
+    ///   - cap: The most items in existence at a time, at least 1; `nil` is no limit. Beyond it a scope gets a context that reads
     ///     as done, with ``ContextError/unavailable(_:)``.
     ///   - name: For people.
     ///   - checked: Finds who writes to an item that has gone back, through a pointer that escaped; for tests of code
@@ -51,6 +51,7 @@ public final class RequestDataPool<Item: ~Copyable & Sendable>: Sendable {
         cap: Int? = nil, name: String = String(describing: Item.self), checked: Bool = false,
         make: @escaping @Sendable () -> Item, reset: (@Sendable (inout Item) -> Void)? = nil
     ) {
+        precondition(cap.map { $0 > 0 } ?? true, "a pool must have room for at least one item")
         self.make = make
         let hooks = PoolHooks(make: make, reset: reset ?? { $0 = make() })
         self.hooks = hooks

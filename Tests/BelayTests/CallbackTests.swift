@@ -102,7 +102,7 @@ extension BelayTests {
                 let owner = OwnedContext(parent: .background)
                 let body: @Sendable () -> Void = {
                     guard let registration = own.get() else { return }
-                    answers.set([registration.stop(), registration.stopAndWait()])
+                    answers.set([registration.stop(), registration.blockingStopAndWait()])
                     own.set(nil)
                 }
                 own.set(try inline ? owner.context.onDoneInline(body) : owner.context.onDone(body))
@@ -125,9 +125,9 @@ extension BelayTests {
                     ctx.cancel()
                     await eventually { begun.value == 1 }
                     #expect(registration.stop() == .running)
-                    #expect(await onThread { registration.stopAndWait(timeout: .milliseconds(1)) } == .running)
+                    #expect(await onThread { registration.blockingStopAndWait(timeout: .milliseconds(1)) } == .running)
                     async let pending = registration.stopAndWait()
-                    async let blocked = onThread { registration.stopAndWait() }
+                    async let blocked = onThread { registration.blockingStopAndWait() }
                     gate.signal()
                     #expect(await pending == .gone)
                     #expect(wrote.value == 1)
@@ -143,7 +143,7 @@ extension BelayTests {
                 let one = try ctx.onDone { runs.add() }
                 let two = try ctx.onDone { runs.add() }
                 #expect(await one.stopAndWait() == .prevented)
-                #expect(await onThread { two.stopAndWait() } == .prevented)
+                #expect(await onThread { two.blockingStopAndWait() } == .prevented)
                 ctx.cancel()
             }
             #expect(runs.value == 0)

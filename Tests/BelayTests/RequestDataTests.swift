@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
+import Glibc
 import Synchronization
 import Testing
 
@@ -32,6 +33,61 @@ private func makePool(cap: Int? = nil, checked: Bool = false, made: Counter? = n
 extension BelayTests {
     @Suite("request data")
     struct RequestDataTests {
+        /// What keeps the item meanwhile is another context, as a rule. Here there is no room for one.
+        @Test func anItemIsFoundWhereNoContextCanBeMade() async {
+            await expectNoLeak {
+                let pool = makePool()
+                let runtime = ContextRuntime(maxContexts: 1)
+                runtime.background.withData(in: pool) { ctx, data in
+                    data.with { $0.numbers = [1, 2] }
+                    #expect(ctx.withCancel { $0.isDone })
+                    let found = ctx.data(in: pool) {
+                        $0.numbers.append(3)
+                        return $0.numbers
+                    }
+                    #expect(found == [1, 2, 3])
+                    #expect(!ctx.isDone)
+                }
+                await runtime.background.withCancel { #expect(!$0.isDone) }  // and nothing is kept
+                await runtime.shutDown()
+            }
+        }
+
+        /// The close on another thread waits for who has the item, and no longer.
+        @Test func aCloseMayComeWhileAnItemIsInUse() async {
+            await expectNoLeak {
+                let pool = makePool()
+                for limit in [nil, 2] {
+                    let runtime = ContextRuntime(maxContexts: limit)
+                    var memory: UnsafeMutableRawPointer?
+                    let data = Context(belay_with_data(runtime.background.handle, pool.handle, &memory))
+                    let owner = OwnedContext(parent: data)
+                    let ctx = owner.context
+                    _ = belay_close(data.handle)
+                    let (inside, closed) = (Counter(), Counter())
+                    async let found = onThread {
+                        ctx.data(in: pool) { item in
+                            inside.add()
+                            for _ in 0..<10_000 where closed.value == 0 { usleep(1000) }
+                            item.numbers.append(1)
+                            return item.numbers.count
+                        }
+                    }
+                    await eventually { inside.value == 1 }
+                    owner.close()
+                    closed.add()
+                    #expect(await found == 1)
+                    #expect(ctx.isDone)
+                    await runtime.shutDown()
+                }
+            }
+        }
+
+        @Test func aPoolHasRoomForAnItem() async {
+            await #expect(processExitsWith: .failure) { _ = RequestDataPool(cap: 0) { 1 } }
+            await #expect(processExitsWith: .failure) { _ = RequestDataPool(cap: -1) { 1 } }
+        }
+
         @Test func oneItemServesOneRequestAfterAnother() async {
             await expectNoLeak {
                 let (made, deaths) = (Counter(), Counter())

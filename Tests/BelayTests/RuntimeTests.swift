@@ -149,12 +149,17 @@ extension BelayTests {
                         #expect(Glibc.poll(&set, 1, 10_000) == 1)
                         try? runtime.poll()
                     }
-                    runtime.shutDown()
+                    runtime.blockingShutDown()
                 }
                 #expect(start.duration(to: .now) >= .milliseconds(5))
                 #expect(throws: ContextError.self) { try runtime.poll() }
                 #expect(runtime.descriptor == nil)
             }
+        }
+
+        @Test func limitsOfNothingAreMistakes() async {
+            await #expect(processExitsWith: .failure) { _ = ContextRuntime(maxContexts: 0) }
+            await #expect(processExitsWith: .failure) { _ = ContextRuntime(tick: .zero) }
         }
 
         @Test func oneThatDrivesItselfCannotBePolled() {
@@ -172,10 +177,10 @@ extension BelayTests {
                 try runtime.background.after(.zero) {
                     begun.add()
                     while !gate.get() { usleep(100) }
-                    #expect(!runtime.shutDown())  // from inside
+                    #expect(!runtime.blockingShutDown())  // from inside
                 }
                 await eventually { begun.value == 1 }
-                await onThread { #expect(!runtime.shutDown(timeout: .milliseconds(1))) }
+                await onThread { #expect(!runtime.blockingShutDown(timeout: .milliseconds(1))) }
                 gate.set(true)
                 await runtime.shutDown()
             }

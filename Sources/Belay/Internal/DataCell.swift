@@ -33,7 +33,7 @@ class AnyPoolHooks: @unchecked Sendable {  // immutable
     fileprivate final func makePool(_ desc: belay_pool_desc, cap: Int?, name: String, checked: Bool) -> belay_pool {
         var desc = desc
         desc.size = MemoryLayout<belay_pool_desc>.size
-        desc.cap = cap.map { max($0, 1) } ?? 0
+        desc.cap = cap ?? 0
         desc.flags = checked ? UInt32(BELAY_POOL_CHECKED) : 0
         desc.`self` = Unmanaged.passUnretained(self).toOpaque()
         desc.`init` = { memory, hooks in
