@@ -166,7 +166,8 @@ extension Context {
     ///
     /// > Note: The child cannot be cancelled by itself. `ctx.cancel()` in `body` does nothing, and only its result,
     /// > which may be discarded, says so. Cancel the context around it, or take `withCancel` inside:
-    /// > `ctx.withValue(Key.self, value) { $0.withCancel { ctx in … ctx.cancel() … } }`.
+    /// > `ctx.withValue(Key.self, value) { $0.withCancel { ctx in … ctx.cancel() … } }`. The same goes for callbacks and
+    /// > timers, which do not end with this scope: see ``onDone(_:)``.
     ///
     /// - Parameters:
     ///   - key: The type that is the key.

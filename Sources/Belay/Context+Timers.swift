@@ -7,6 +7,10 @@ extension Context {
     ///
     /// ``current`` is not bound in `body`, which may block.
     ///
+    /// > Note: A timer on the context of a `withValue`, `withData` or `withoutCancel` scope does not go at that scope's end,
+    /// > which ends nothing, but when the context ends that the scope's has its end from. To have it go with the scope take
+    /// > `withCancel` inside, or stop the timer.
+    ///
     /// - Parameters:
     ///   - delay: Zero and less mean as soon as possible. What exceeds 292 years means never, until
     ///     ``ContextTimer/reset(_:)``.
@@ -29,6 +33,8 @@ extension Context {
     ///
     /// The times are the start plus whole periods: they do not drift. One run at a time: times that pass while `body`
     /// runs are skipped, not made up for. On a context that never ends, it repeats until it is stopped.
+    ///
+    /// On the context of a `withValue`, `withData` or `withoutCancel` scope see the note of ``after(_:_:)``.
     ///
     /// - Parameters:
     ///   - period: Must be more than zero.
