@@ -17,8 +17,8 @@ extension Context {
         /// The header's value; empty if there is nothing to send.
         public private(set) var header: String
 
-        /// Takes a header's value as it came; the empty text has no members. It ends at a NUL, if there is one in it, which
-        /// no header has.
+        /// Takes a header's value as it came; the empty text has no members. It ends at a NUL, if there is one in it,
+        /// which no header has.
         public init(_ header: String = "") {
             self.header = header.hasNul ? String(header.unicodeScalars.prefix { $0 != "\0" }) : header
         }
@@ -43,7 +43,8 @@ extension Context {
         ///
         /// - Parameters:
         ///   - value: Ends at a NUL, if there is one in it.
-        ///   - key: A token of HTTP, such as `tenant` or `app.region`: no blanks, commas, semicolons, equals signs, NULs.
+        ///   - key: A token of HTTP, such as `tenant` or `app.region`: no blanks, commas, semicolons, equals signs,
+        ///     NULs.
         /// - Returns: False, and nothing is changed, if the key is no token, or if the list would have more than 64
         ///   members or 8192 bytes, which is as much as others have to carry.
         @discardableResult

@@ -23,8 +23,8 @@ extension Context {
     /// Throws if the context has ended; does nothing while it is live.
     ///
     /// For the seams of long work: between two steps, at the head of a loop. Does not look at `Task.isCancelled`:
-    /// inside an `async` scope function a cancelled task ends the scope's context, so there one check sees both, a moment
-    /// after the task does.
+    /// inside an `async` scope function a cancelled task ends the scope's context, so there one check sees both, a
+    /// moment after the task does.
     ///
     /// - Throws: what ``error`` says.
     @inlinable

@@ -8,10 +8,10 @@ extension Context {
     /// The scope's end closes the context, which ends it, and so runs the callback: to leave without it,
     /// ``Registration/stop()`` it first. On a context that can never end the callback is kept until it is stopped.
     ///
-    /// > Note: The context of a `withValue`, `withData` or `withoutCancel` scope has no end of its own, and the scope's end
-    /// > is none. So what is registered on it waits for the end of the context above, from which it has its own; where there
-    /// > is none (`withoutCancel`), until it is stopped. For a callback that runs at the scope's end take `withCancel` inside
-    /// > and register on that; for one that is to be gone by then, stop it.
+    /// > Note: The context of a `withValue`, `withData` or `withoutCancel` scope has no end of its own, and the scope's
+    /// > end is none. So what is registered on it waits for the end of the context above, from which it has its own;
+    /// > where there is none (`withoutCancel`), until it is stopped. For a callback that runs at the scope's end take
+    /// > `withCancel` inside and register on that; for one that is to be gone by then, stop it.
     ///
     /// `body` may block: the executor starts another thread. What was written before the cancel is visible in it.
     /// ``current`` is not bound in it.

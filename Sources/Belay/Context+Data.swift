@@ -43,14 +43,14 @@ extension Context {
     }
 
     /// Runs `body` with the item of `pool` that the nearest context carries, this one or an ancestor, and returns what
-    /// it returns; `nil` where there is none, for a context that was closed, and where there is no memory left to keep the
-    /// item meanwhile.
+    /// it returns; `nil` where there is none, for a context that was closed, and where there is no memory left to keep
+    /// the item meanwhile.
     ///
     /// Nobody else has the item meanwhile: others that see it wait. So it is for short work that does not wait for
     /// anything; do not ask for the same item inside. Finds the item in constant time at any depth. May race with the
-    /// close of this context on another thread: the item then goes back after `body`. (Where there is no room for one more
-    /// context, because the runtime's `maxContexts` is reached, such a close returns at once, but takes effect after
-    /// `body`.)
+    /// close of this context on another thread: the item then goes back after `body`. (Where there is no room for one
+    /// more context, because the runtime's `maxContexts` is reached, such a close returns at once, but takes effect
+    /// after `body`.)
     @inlinable
     public func data<Item: ~Copyable & Sendable, R: ~Copyable, E: Error>(
         in pool: RequestDataPool<Item>,
@@ -65,8 +65,9 @@ extension Context {
         return try memory.assumingMemoryBound(to: DataCell<Item>.self).pointee.access(body)
     }
 
-    /// A context that keeps what can be seen from here until it is closed: a child, which does not keep this context from
-    /// ending meanwhile; where there is no room for one, this context with one more owner. `nil` if neither can be had.
+    /// A context that keeps what can be seen from here until it is closed: a child, which does not keep this context
+    /// from ending meanwhile; where there is no room for one, this context with one more owner. `nil` if neither can be
+    /// had.
     @usableFromInline
     func makeKeeper() -> Context? {
         let child = makeWithoutCancel()

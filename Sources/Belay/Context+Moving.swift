@@ -24,8 +24,8 @@ extension Context {
         try move(to: deadline.map { ContextTime(of: self).instant($0) } ?? forever)
     }
 
-    /// The same, for an instant of another clock, such as the one that runs on while the machine sleeps: see `withDeadline`
-    /// for what that means.
+    /// The same, for an instant of another clock, such as the one that runs on while the machine sleeps: see
+    /// `withDeadline` for what that means.
     @_disfavoredOverload
     public func setDeadline(_ deadline: some ContextInstant) throws(ContextError) {
         try move(to: ContextTime(of: self).instant(after: deadline.belayNanosecondsFromNow))

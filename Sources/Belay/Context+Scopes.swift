@@ -28,8 +28,8 @@ extension Context {
     /// As the synchronous form, and in addition: when the task is cancelled, so is the child, with the cause
     /// ``ContextCause/taskCancelled``, and its error is ``ContextError/taskCancelled``. Of that and a deadline or
     /// cancel that race the first one wins. (Of the two, `Task.isCancelled` is true first, and the child done a moment
-    /// later; child tasks may be cancelled in between.) The other way round, the context's end does not cancel the task: use
-    /// ``withTaskCancellation(_:)`` inside for a body that should see `Task.isCancelled`.
+    /// later; child tasks may be cancelled in between.) The other way round, the context's end does not cancel the
+    /// task: use ``withTaskCancellation(_:)`` inside for a body that should see `Task.isCancelled`.
     ///
     /// No thread is blocked. `body` is neither `@Sendable` nor moved to another task.
     @inlinable
@@ -166,8 +166,8 @@ extension Context {
     ///
     /// > Note: The child cannot be cancelled by itself. `ctx.cancel()` in `body` does nothing, and only its result,
     /// > which may be discarded, says so. Cancel the context around it, or take `withCancel` inside:
-    /// > `ctx.withValue(Key.self, value) { $0.withCancel { ctx in … ctx.cancel() … } }`. The same goes for callbacks and
-    /// > timers, which do not end with this scope: see ``onDone(_:)``.
+    /// > `ctx.withValue(Key.self, value) { $0.withCancel { ctx in … ctx.cancel() … } }`. The same goes for callbacks
+    /// > and timers, which do not end with this scope: see ``onDone(_:)``.
     ///
     /// - Parameters:
     ///   - key: The type that is the key.

@@ -7,9 +7,9 @@ extension Context {
     ///
     /// ``current`` is not bound in `body`, which may block.
     ///
-    /// > Note: A timer on the context of a `withValue`, `withData` or `withoutCancel` scope does not go at that scope's end,
-    /// > which ends nothing, but when the context ends that the scope's has its end from. To have it go with the scope take
-    /// > `withCancel` inside, or stop the timer.
+    /// > Note: A timer on the context of a `withValue`, `withData` or `withoutCancel` scope does not go at that scope's
+    /// > end, which ends nothing, but when the context ends that the scope's has its end from. To have it go with the
+    /// > scope take `withCancel` inside, or stop the timer.
     ///
     /// - Parameters:
     ///   - delay: Zero and less mean as soon as possible. What exceeds 292 years means never, until

@@ -25,8 +25,8 @@ public struct ContextCause: Sendable, Hashable {
     }
 
     /// The cause that a scope function gives when the task that runs its body is cancelled: the message is
-    /// `task cancelled`, the code 1952543595 (the letters `task`). C code can tell it by that number. Whoever cancels with
-    /// both makes a ``ContextError/taskCancelled``.
+    /// `task cancelled`, the code 1952543595 (the letters `task`). C code can tell it by that number. Whoever cancels
+    /// with both makes a ``ContextError/taskCancelled``.
     public static let taskCancelled = ContextCause(code: 0x7461_736B, message: "task cancelled")
 }
 

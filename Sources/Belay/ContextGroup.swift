@@ -28,12 +28,12 @@ extension Context {
     /// follows, for tasks that heed nothing else, as soon as `body` waits for the group or has returned; so it does
     /// when the context ends in another way.
     ///
-    /// A `CancellationError`, ``ContextError/taskCancelled``, or the context's own ``error``, thrown when the context has
-    /// ended, is no error but an *echo* of that end. It never hides a real error, be it earlier or later. Another
+    /// A `CancellationError`, ``ContextError/taskCancelled``, or the context's own ``error``, thrown when the context
+    /// has ended, is no error but an *echo* of that end. It never hides a real error, be it earlier or later. Another
     /// context's error, such as a deadline that a task set itself, is a real one.
     ///
-    /// When the calling task is cancelled, so is the context. Tasks may see their own cancellation a moment before: what
-    /// they throw then is an echo, too.
+    /// When the calling task is cancelled, so is the context. Tasks may see their own cancellation a moment before:
+    /// what they throw then is an echo, too.
     ///
     /// - Parameters:
     ///   - childResult: What the tasks return.

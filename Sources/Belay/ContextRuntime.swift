@@ -36,8 +36,8 @@ public final class ContextRuntime: Sendable {
     /// - Parameters:
     ///   - name: Its threads are called name-driver and name-worker, cut at 15 bytes in all.
     ///   - maxContexts: The most contexts at a time, at least 1; those beyond read as done. `nil` is any number.
-    ///   - tick: Timers fire at multiples of this, so that many fire together: later, never earlier. More than zero; `nil`:
-    ///     as precisely as the system sleeps.
+    ///   - tick: Timers fire at multiples of this, so that many fire together: later, never earlier. More than zero;
+    ///     `nil`: as precisely as the system sleeps.
     ///   - executor: Where callbacks run; `nil` is a pool of its own, and in a manual runtime the ``poll(now:)``.
     ///   - isManual: No thread: your event loop calls ``poll(now:)``.
     public init(

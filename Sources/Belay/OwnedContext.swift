@@ -61,8 +61,8 @@ public struct OwnedContext: ~Copyable, Sendable {
     ///
     /// **Only for a handle that you own**: what a `belay_with_…` function or ``take()`` returned, and nobody else will
     /// close. To close what a scope or another owner has lent takes from under them what they still use: the item of a
-    /// ``RequestData`` goes back to its pool, and may be freed, while the scope's body has it. For one more owner there is
-    /// ``init(retaining:)``.
+    /// ``RequestData`` goes back to its pool, and may be freed, while the scope's body has it. For one more owner there
+    /// is ``init(retaining:)``.
     @unsafe
     public init(adopting handle: belay_ctx) {
         context = Context(handle)

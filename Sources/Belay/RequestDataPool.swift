@@ -39,8 +39,8 @@ public final class RequestDataPool<Item: ~Copyable & Sendable>: Sendable {
     /// A pool without items.
     ///
     /// - Parameters:
-    ///   - cap: The most items in existence at a time, at least 1; `nil` is no limit. Beyond it a scope gets a context that reads
-    ///     as done, with ``ContextError/unavailable(_:)``.
+    ///   - cap: The most items in existence at a time, at least 1; `nil` is no limit. Beyond it a scope gets a context
+    ///     that reads as done, with ``ContextError/unavailable(_:)``.
     ///   - name: For people.
     ///   - checked: Finds who writes to an item that has gone back, through a pointer that escaped; for tests of code
     ///     that uses unsafe pointers. See `BELAY_POOL_CHECKED`.

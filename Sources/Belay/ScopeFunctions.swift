@@ -2,10 +2,10 @@
 
 // The scope functions of Context, derived from Context.current.
 //
-// Where the synchronous form is marked as disfavored, here and there: a closure without `await` fits both forms, and the
-// compiler would take the synchronous one for it, in async code too. Nobody would then see that the task is cancelled.
-// The four that do not look at the task (values, items, `withoutCancel`, lite contexts) are left as they are: which form
-// it is makes no difference, and code that does not wait needs no `await`.
+// Where the synchronous form is marked as disfavored, here and there: a closure without `await` fits both forms, and
+// the compiler would take the synchronous one for it, in async code too. Nobody would then see that the task is
+// cancelled. The four that do not look at the task (values, items, `withoutCancel`, lite contexts) are left as they
+// are: which form it is makes no difference, and code that does not wait needs no `await`.
 
 /// Runs `body` with a child of ``Context/current`` that can be cancelled.
 ///

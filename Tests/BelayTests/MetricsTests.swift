@@ -10,7 +10,7 @@ extension BelayTests {
                 let before = ContextMetrics.read()
                 for _ in 0..<10 {
                     Context.background.withTimeout(.seconds(100)) { ctx in #expect(!ctx.isDone) }
-                    Context.background.withCancel { ctx in ctx.cancel() }
+                    Context.background.withCancel { ctx in _ = ctx.cancel() }
                 }
                 let after = ContextMetrics.read()
                 #expect(after.created(.timeout) - before.created(.timeout) >= 10)

@@ -15,8 +15,8 @@ struct ContextTime: Sendable {
     /// Whether this is the process-wide runtime, whose callbacks may wait.
     var isDefault: Bool { runtime.bits == 0 }
 
-    /// Whether the runtime is still there. One that was freed has the real clock's time, whatever its own was: look at the
-    /// time first, then here.
+    /// Whether the runtime is still there. One that was freed has the real clock's time, whatever its own was: look at
+    /// the time first, then here.
     func isStill(of context: Context) -> Bool { belay_runtime_of(context.handle).bits == runtime.bits }
 
     /// The instant `delay` from now; never, if that is beyond the clock.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import CBelay
 
-/// Threads for this module's own work, whatever executors the program has chosen for its callbacks: work that blocks, and
-/// the jobs of virtual clocks, which must not run inside another task.
+/// Threads for this module's own work, whatever executors the program has chosen for its callbacks: work that blocks,
+/// and the jobs of virtual clocks, which must not run inside another task.
 enum OwnPool {
     private static let made = Lock<ContextRuntime?>(nil)
 
@@ -17,8 +17,8 @@ enum OwnPool {
         }
     }
 
-    /// Runs `body` soon, on the default runtime's executor if there is no pool. Answers false, and never runs it, if there
-    /// is no thread or no memory for that.
+    /// Runs `body` soon, on the default runtime's executor if there is no pool. Answers false, and never runs it, if
+    /// there is no thread or no memory for that.
     static func run(_ body: @escaping @Sendable () -> Void) -> Bool {
         run(body, on: runtime.background) || run(body, on: .background)
     }
