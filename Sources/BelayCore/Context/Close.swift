@@ -110,7 +110,8 @@ extension UnsafeMutablePointer where Pointee == Node {
         let one: UInt64 = 1 << Handle.generationShift
         // Set at birth, all of them, and each with a part of its own in an end.
         let particular = State.asks | State.anchored | State.watches | State.sampled
-        let alone = pointee.references.get()
+        // Acquire: where it says that there is a listen record, the record is found; partner of the swap in `ensureListen`.
+        let alone = pointee.references.load(ordering: .acquiring)
         guard handle.kind == Kind.scope, state.word & particular == 0,
             alone & ~References.heard == References.word(generation: handle.generation, count: 1) | References.extended,
             changeGeneration(alone)
