@@ -50,12 +50,14 @@ extension UnsafeMutablePointer where Pointee == Node {
     @inline(__always) fileprivate func close(_ handle: Handle, as kind: UInt64) -> belay_status {
         let alone = References.word(generation: handle.generation, count: 1)
         let gone = References.word(generation: handle.generation &+ 1, count: 0)
-        guard pointee.references.get() == alone, pointee.references.change(alone, gone) else {
-            return closeSlowly(handle)
-        }
+        // Sequentially consistent, as the look at the state that follows: see `wasSeenEnded`.
+        guard pointee.references.get() == alone,
+            pointee.references.compareExchange(expected: alone, desired: gone, ordering: .sequentiallyConsistent)
+                .exchanged
+        else { return closeSlowly(handle) }
         // Nobody else had a reference, nobody ever listened, and no reference can be taken any more: the node is ours
         // alone, and there is nobody to be told that it ended.
-        let state = state
+        let state = State(pointee.state.load(ordering: .sequentiallyConsistent))
         pointee.state.store(state.closed(handle.generation), ordering: .releasing)
         // StoreStore: a reader that finds recycled words must find the handle stale.
         atomicMemoryFence(ordering: .releasing)

@@ -172,7 +172,9 @@ public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
         // than the end.
         let count = found.node.pointee.references.get() & (References.striped | References.countMask)
         if count == 1 && !state.has(State.asks) && !found.node.mayBeDone(state)
-            && found.node.pointee.state.change(state.word, state.word | Verdict.canceled.bits)
+            && found.node.pointee.state.compareExchange(
+                expected: state.word, desired: state.word | Verdict.canceled.bits, ordering: .sequentiallyConsistent
+            ).exchanged
         {
             if found.node.wasSeenEnded(handle) { Counter.add(.endedCanceled) }
             return BELAY_OK
@@ -196,11 +198,11 @@ public func belay_cancel_cause(_ ctx: belay_ctx, _ code: Int64, _ message: Unsaf
 }
 
 extension UnsafeMutablePointer where Pointee == Node {
-    /// Whether a close, which may be under way, sees the verdict that was just swapped in without a reference; else it counts
-    /// the end as its own.
+    /// Whether a close, which may be under way, sees the verdict that was just swapped in without a reference; else it
+    /// counts the end as its own.
     @inline(__always) fileprivate func wasSeenEnded(_ handle: Handle) -> Bool {
-        // Sequentially consistent, after the swap; a close changes this word first and looks at the state then. So one of us
-        // sees what the other did.
+        // After the swap; a close changes this word first and looks at the state then. All four are sequentially
+        // consistent, so one of us sees what the other did.
         if pointee.references.load(ordering: .sequentiallyConsistent) >> Handle.generationShift == handle.generation {
             return true
         }
