@@ -109,7 +109,7 @@ extension BelayTests {
                     ended.set(owner.context.isDone)
                     released.add()
                 }
-                await shortly { released.value == 1 && runs.value == 1 }
+                try await shortly { released.value == 1 && runs.value == 1 }
                 #expect(ended.get())
                 try await task.value
             }
@@ -128,7 +128,7 @@ extension BelayTests {
                     await runtime.shutDown()
                     down.add()
                 }
-                await shortly { down.value == 1 }
+                try await shortly { down.value == 1 }
                 #expect(runs.value == 1)
                 await task.value
             }
@@ -188,10 +188,11 @@ extension BelayTests {
     }
 }
 
-/// Waits until `condition` holds, and no longer than half a minute: for what would otherwise block a thread for ever.
-private func shortly(_ location: SourceLocation = #_sourceLocation, _ condition: () -> Bool) async {
+/// Waits until `condition` holds, and no longer than half a minute, for what would otherwise block a thread for ever:
+/// then it throws, because nobody should wait for that thread.
+private func shortly(_ location: SourceLocation = #_sourceLocation, _ condition: () -> Bool) async throws {
     for _ in 0..<30_000 where !condition() { try? await Task.sleep(for: .milliseconds(1)) }
-    #expect(condition(), sourceLocation: location)
+    try #require(condition(), sourceLocation: location)
 }
 
 /// An event loop: one thread.
