@@ -209,18 +209,16 @@ extension UnsafeMutablePointer where Pointee == Node {
         return closeSawEnd(handle)
     }
 
-    /// The word that the close leaves says what it saw: in a few instructions, unless its thread does not run.
+    /// The word that the close leaves says what it saw. That is a matter of a few instructions, unless its thread does not
+    /// run; as with a lock.
     @inline(never) private func closeSawEnd(_ handle: Handle) -> Bool {
-        for _ in 0..<1000 {
-            let state = state
-            if state.generation == handle.generation {
-                belaycore_pause()
-                continue
-            }
-            // In another life of the cell by now: then it most likely saw it.
-            return Handle(bits: state.word).kind != Kind.none || state.isDone
+        var turns = 0
+        while state.generation == handle.generation {
+            Barrier.pause(&turns)
         }
-        return true
+        let state = state
+        // In another life of the cell by now: then it most likely saw it.
+        return Handle(bits: state.word).kind != Kind.none || state.isDone
     }
 }
 

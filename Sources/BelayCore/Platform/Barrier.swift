@@ -47,14 +47,17 @@ enum Barrier {
         return isThere
     }
 
-    /// Waits until the cheap side is out of what it marked as busy: a few instructions, if it runs. It may be a thread
-    /// of a lower priority, which comes to run only when we sleep.
+    /// Waits until the cheap side is out of what it marked as busy: a few instructions, if it runs.
     static func awaitOwner(_ busy: borrowing Atomic<UInt32>) {
         var turns = 0
-        while busy.load(ordering: .acquiring) != 0 {
-            turns &+= 1
-            if turns < 100 { belaycore_pause() } else if turns < 200 { belaycore_yield() } else { belaycore_nap() }
-        }
+        while busy.load(ordering: .acquiring) != 0 { pause(&turns) }
+    }
+
+    /// Between two looks at what another thread is about to change. It may be a thread of a lower priority, which comes to
+    /// run only when we sleep.
+    static func pause(_ turns: inout Int) {
+        turns &+= 1
+        if turns < 100 { belaycore_pause() } else if turns < 200 { belaycore_yield() } else { belaycore_nap() }
     }
 
     /// For a process that has one.
