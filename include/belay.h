@@ -558,10 +558,10 @@ belay_status belay_group_free(belay_group group);
  * deadline passed before that cancel, noticed by nobody, may report the cancel. belay_reset is BELAY_EBUSY on it.
  *
  * {0} on failure: BELAY_EINVAL for a number that is not from 1 to 64, for SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE,
- * SIGILL, for those that libc keeps for itself, and for signals == NULL with n > 0; BELAY_ESYSTEM if the driver thread
+ * SIGILL, for those that libc keeps for itself, and for numbers == NULL with n > 0; BELAY_ESYSTEM if the driver thread
  * cannot be started; else as for every derivation. Naming a signal twice is harmless. The child of a fork has the
  * earlier actions back. Not for a library that may be unloaded (dlclose) while such a context is open. */
-belay_ctx belay_notify_signals(belay_ctx parent, const int *signals, size_t n);
+belay_ctx belay_notify_signals(belay_ctx parent, const int *numbers, size_t n);
 
 /* The number of the signal that ended this context, or the one above it from which it has its end; 0 if it is live or
  * ended otherwise, for a handle that is stale or none. A cause that a program made to look like a signal's does not

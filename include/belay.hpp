@@ -21,9 +21,10 @@
  *
  *   Ownership   belay::context, lite_context, registration, timer, group and pool own, can be moved and not copied,
  *               and give up what they own in their destructors. belay::context_view owns nothing and is a handle: copy
- *               it freely. A context is a view, so it can be passed wherever a view is wanted. One owner is not to be
- *               used by two threads at a time, if one of them changes it (moves, assigns, closes, stops it); views of
- *               the same context are as free as handles are.
+ *               it freely. A context is a view, so it can be passed wherever a view is wanted; by value, because an
+ *               assignment through a context_view & that is an owner changes what it closes, and what it owned stays
+ *               open. One owner is not to be used by two threads at a time, if one of them changes it (moves, assigns,
+ *               closes, stops it); views of the same context are as free as handles are.
  *               An owner without a name closes at the end of its statement, and that ends what was derived from it:
  *               after `auto ctx = background().with_timeout(t).with_value(k, v);` ctx is done, and so is a view of a
  *               temporary. Give each step a name. Fine are the argument of a call, `fetch(parent.with_timeout(t))`, and
@@ -55,6 +56,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -69,6 +71,17 @@
 #define BELAY_NODISCARD [[nodiscard]]
 #else
 #define BELAY_NODISCARD
+#endif
+
+/* One for a program and its shared libraries. */
+#define BELAY_SHARED __attribute__((visibility("default")))
+
+/* What is compiled to something else with -fno-exceptions has a name of its own there, so that a program may be linked
+ * of both kinds of files. */
+#if defined(__cpp_exceptions)
+#define BELAY_CATCHES
+#else
+#define BELAY_CATCHES __attribute__((abi_tag("noexceptions")))
 #endif
 
 #if defined(__linux__) && (defined(__GLIBCXX__) || defined(_LIBCPP_VERSION))
@@ -100,7 +113,7 @@ enum class errc {
 
 namespace detail {
 
-class category_type final : public std::error_category {
+class BELAY_SHARED category_type final : public std::error_category {
 public:
     const char *name() const noexcept override { return "belay"; }
 
@@ -127,8 +140,11 @@ public:
 
 } // namespace detail
 
-/* The category of all error codes here. Its name is "belay", its messages are belay_status_string()'s. */
-inline const std::error_category &category() noexcept {
+/* The category of all error codes here. Its name is "belay", its messages are belay_status_string()'s. It is the same
+ * in a program and the shared libraries that it is linked with, however much they hide (-fvisibility=hidden). What was
+ * loaded by dlopen may have one of its own: its error codes compare with std::errc, and groups understand them, but
+ * they are not equal to errc's here. Compare their value(), if category().name() is "belay". */
+BELAY_SHARED inline const std::error_category &category() noexcept {
     static const detail::category_type one;
     return one;
 }
@@ -150,25 +166,54 @@ using clock = std::chrono::steady_clock;
 
 namespace detail {
 
+constexpr std::int64_t giga = 1000000000;
+
+/* How many nanoseconds a period is, where that is a whole number which fits; 0 otherwise. */
+template <class Period>
+struct whole_nanoseconds {
+    static constexpr bool exist = giga % Period::den == 0 && Period::num <= INT64_MAX / (giga / Period::den);
+    static constexpr std::int64_t value = exist ? Period::num * (exist ? giga / Period::den : 0) : 0;
+};
+
+/* The count, or the end of 64 bits that it lies beyond. */
+template <class Rep>
+std::int64_t clamped(Rep count) noexcept {
+    using wide = typename std::common_type<Rep, std::int64_t>::type; /* may be unsigned, or of 128 bits */
+    if (count > Rep(0) && static_cast<wide>(count) > static_cast<wide>(INT64_MAX)) return INT64_MAX;
+    if (count < Rep(0) && static_cast<wide>(count) < static_cast<wide>(INT64_MIN)) return INT64_MIN;
+    return static_cast<std::int64_t>(count);
+}
+
 /* In nanoseconds, rounded up. Counts of whole numbers stay whole: `long double` has no more digits than `double` has on
  * some machines. */
 template <class Rep, class Period>
 belay_duration nanoseconds_of(std::chrono::duration<Rep, Period> length, std::true_type /* integral */) noexcept {
-    using scale = std::ratio_divide<Period, std::nano>;
-    const bool negative = length.count() < Rep(0);
-    if (!negative && static_cast<std::uintmax_t>(length.count()) > static_cast<std::uintmax_t>(INT64_MAX)) {
-        return BELAY_FOREVER;
+    constexpr std::int64_t each = whole_nanoseconds<Period>::value;
+    if (each > 0) {
+        constexpr std::int64_t most = INT64_MAX / (each > 0 ? each : 1);
+        const std::int64_t count = clamped(length.count());
+        if (each == 1) return count;
+        return count > most ? BELAY_FOREVER : count < -most ? INT64_MIN : count * each;
     }
-    const std::int64_t count = static_cast<std::int64_t>(length.count());
-    if (count > INT64_MAX / scale::num) return BELAY_FOREVER;
-    if (count < INT64_MIN / scale::num) return INT64_MIN;
-    const std::int64_t product = count * scale::num;
-    return product / scale::den + (product % scale::den > 0 ? 1 : 0);
+    __extension__ typedef __int128 wide;
+    constexpr wide most = INT64_MAX / giga; /* seconds */
+    const wide count = static_cast<wide>(length.count());
+    if (count < 0 && length.count() > Rep(0)) return BELAY_FOREVER; /* 128 bits without a sign */
+    const wide periods = count / Period::den; /* of Period::num seconds each */
+    if (periods > most / Period::num) return BELAY_FOREVER;
+    if (periods < -(most / Period::num)) return INT64_MIN;
+    const wide left = count % Period::den * Period::num; /* each of two with 64 bits */
+    const wide second = periods * Period::num + left / Period::den, rest = left % Period::den * giga;
+    if (second > most) return BELAY_FOREVER;
+    if (second < -most) return INT64_MIN;
+    return clamped(second * giga + rest / Period::den + (rest % Period::den > 0 ? 1 : 0));
 }
 
 template <class Rep, class Period>
 belay_duration nanoseconds_of(std::chrono::duration<Rep, Period> length, std::false_type /* floating */) noexcept {
-    const long double exact = std::chrono::duration<long double, std::nano>(length).count();
+    const long double count = static_cast<long double>(length.count());
+    constexpr std::int64_t each = whole_nanoseconds<Period>::value;
+    const long double exact = each > 0 ? count * each : count * Period::num * giga / Period::den;
     if (exact >= 9223372036854775807.0L) return BELAY_FOREVER;
     if (!(exact > -9223372036854775807.0L)) return INT64_MIN; /* not-a-number, too */
     const std::int64_t whole = static_cast<std::int64_t>(exact);
@@ -180,7 +225,8 @@ belay_duration nanoseconds_of(std::chrono::duration<Rep, Period> length, std::fa
 /* A duration in Belay's nanoseconds: rounded up, BELAY_FOREVER for what does not fit, and for duration::max(). */
 template <class Rep, class Period>
 belay_duration nanoseconds_of(std::chrono::duration<Rep, Period> length) noexcept {
-    if (length == (std::chrono::duration<Rep, Period>::max)()) return BELAY_FOREVER;
+    const bool has_max = std::numeric_limits<Rep>::is_specialized; /* 128 bits have none without GNU's extensions */
+    if (has_max && length == (std::chrono::duration<Rep, Period>::max)()) return BELAY_FOREVER;
     return detail::nanoseconds_of(length, std::is_integral<Rep>());
 }
 
@@ -247,17 +293,65 @@ inline stop_result stop_result_of(belay_status status) noexcept {
     }
 }
 
-template <class F>
-void destroy(void *callable) noexcept {
-    delete static_cast<F *>(callable);
+/* Has last_error() say BELAY_ENOMEM, by a call that fails so: for a pool whose items no machine has the memory for. */
+inline void leave_no_memory() noexcept {
+    belay_pool_desc desc = belay_pool_desc();
+    desc.size = sizeof desc;
+    desc.item_size = SIZE_MAX;
+    (void)belay_pool_new(&desc);
+}
+
+/* A T in memory of its own, from the global operator new, whatever T's class has; nullptr without memory. */
+template <class T, class... From>
+T *make(From &&...from) {
+#if !defined(__cpp_aligned_new)
+    static_assert(alignof(T) <= alignof(std::max_align_t),
+                  "belay: before C++17 new aligns no such type: build as C++17, or with -faligned-new, or hand over a "
+                  "pointer or a reference to one");
+#endif
+    T *const made = ::new (std::nothrow) T(std::forward<From>(from)...);
+    if (made == nullptr) leave_no_memory();
+    return made;
+}
+
+/* What make() made goes. */
+template <class T>
+void destroy(void *made) noexcept {
+    ::delete static_cast<T *>(made);
+}
+struct destroyer {
+    template <class T>
+    void operator()(T *made) const noexcept { destroy<T>(made); }
+};
+template <class T>
+using owner_of = std::unique_ptr<T, destroyer>;
+
+/* What a std::unique_ptr had goes. */
+template <class T>
+void destroy_owned(void *owned) noexcept {
+    delete static_cast<T *>(owned);
 }
 
 /* Runs a callable that is called once, and destroys it. */
 template <class F>
 void run_once(void *callable) noexcept {
-    std::unique_ptr<F> owner(static_cast<F *>(callable));
-    (*owner)();
+    const owner_of<F> owner(static_cast<F *>(callable));
+    (void)(*owner)();
 }
+
+/* A pointer as C has it. */
+template <class T>
+void *plain(T *pointer) noexcept {
+    return const_cast<typename std::remove_cv<T>::type *>(pointer);
+}
+
+/* T itself, where the argument is not to say what T is. */
+template <class T>
+using same = typename std::enable_if<true, T>::type;
+
+/* Whether a U can be seen as a T: the same but for const, or derived from it. */
+template <class U, class T>
+using if_points_to = typename std::enable_if<std::is_convertible<U *, T *>::value>::type;
 
 } // namespace detail
 
@@ -355,7 +449,7 @@ class timer_call final : public timer_task {
 public:
     template <class G>
     explicit timer_call(G &&callable) : callable_(std::forward<G>(callable)) {}
-    void call() override { callable_(); }
+    void call() override { (void)callable_(); }
 
 private:
     F callable_;
@@ -459,26 +553,29 @@ public:
      * the last context that can. Throws what T's constructor throws; without memory the answer is none. */
     template <class T, class U>
     context with_value(const key<T> &which, U &&value) const;
-    /* The same with a value that is there already, and is taken over; an empty pointer hides the parent's. */
-    template <class T>
-    context with_value(const key<T> &which, std::unique_ptr<T> value) const noexcept;
+    /* The same with a value that is there already, and is taken over: a T, or what is derived from one whose destructor
+     * is virtual. An empty pointer hides the parent's. */
+    template <class T, class U, class = detail::if_points_to<U, T>>
+    context with_value(const key<T> &which, std::unique_ptr<U> value) const noexcept;
     /* A context that hides the parent's value. */
     template <class T>
     context with_value(const key<T> &which, std::nullptr_t) const noexcept;
     /* The same with a value that is not taken over: it has to outlive all contexts that can see it. */
-    template <class T>
-    context with_reference(const key<T> &which, T &value) const noexcept;
+    template <class T, class U, class = detail::if_points_to<U, T>>
+    context with_reference(const key<T> &which, U &value) const noexcept;
+    template <class T, class U>
+    context with_reference(const key<T> &which, const U &&value) const = delete;
     /* belay_with_data: a context that carries an item of the pool, which goes back by itself when nobody can see it any
      * more; *data, if not null, is that item. On failure none, and *data is nullptr. */
     template <class T>
-    context with_data(const pool<T> &of, T **data = nullptr) const noexcept;
+    context with_data(const pool<T> &of, detail::same<T> **data = nullptr) const noexcept;
     /* belay_notify_signals: a context that also ends when one of these signals arrives, whose default action is off
      * until the close: `with_signals({SIGINT, SIGTERM})`. {} is for one that a handler of yours ends; there call
      * belay_cancel(ctx.raw()), which is async-signal-safe, as no member is. */
-    inline context with_signals(std::initializer_list<int> signals) const noexcept;
+    inline context with_signals(std::initializer_list<int> numbers) const noexcept;
     /* The same for signals in a std::vector, std::array, or anything else with data() and size(). */
     template <class List>
-    context with_signals(const List &signals) const noexcept;
+    context with_signals(const List &numbers) const noexcept;
     /* belay_lite, without a deadline of its own. */
     inline lite_context lite() const noexcept;
     /* belay_lite. */
@@ -590,7 +687,7 @@ private:
     template <class F>
     registration add(belay_reg (*to)(belay_ctx, void (*)(void *), void *), F &&callable) const {
         using stored = typename std::decay<F>::type;
-        std::unique_ptr<stored> owner(new (std::nothrow) stored(std::forward<F>(callable)));
+        detail::owner_of<stored> owner(detail::make<stored>(std::forward<F>(callable)));
         if (!owner) return registration();
         const belay_reg raw = to(raw_, detail::run_once<stored>, owner.get());
         if (raw.bits == 0) return registration();
@@ -602,7 +699,7 @@ private:
     timer start(belay_timer (*with)(belay_ctx, belay_duration, void (*)(void *), void *), belay_duration length,
                 F &&callable) const {
         using stored = detail::timer_call<typename std::decay<F>::type>;
-        std::unique_ptr<detail::timer_task> owner(new (std::nothrow) stored(std::forward<F>(callable)));
+        std::unique_ptr<detail::timer_task> owner(detail::make<stored>(std::forward<F>(callable)));
         if (!owner) return timer();
         const belay_timer raw = with(raw_, length, detail::timer_task::run, owner.get());
         if (raw.bits == 0) return timer();
@@ -623,21 +720,26 @@ public:
     context() noexcept = default;
     /* Takes over a handle that a C function made, and whose belay_close is this owner's now. */
     static context adopt(belay_ctx raw) noexcept { return context(raw); }
-    /* One more owner of a context that somebody else owns; the last of them to close cancels it. None on failure. */
+    /* One more owner of a context that somebody else owns; the last of them to close cancels it. None on failure:
+     * errc::invalid, errc::stale, errc::no_memory. */
     static context retain(context_view other) noexcept {
-        return belay_retain(other.raw()) == BELAY_OK ? context(other.raw()) : context();
+        const belay_status status = belay_retain(other.raw());
+        if (status == BELAY_OK) return context(other.raw());
+        if (status == BELAY_ENOMEM) detail::leave_no_memory();
+        else (void)other.with_cancel(); /* fails, too, and leaves its status */
+        return context();
     }
     context(context &&other) noexcept : context_view(other.release()) {}
+    /* Takes first, and then closes what it had: `other` may live in a value of that. */
     context &operator=(context &&other) noexcept {
-        if (this != &other) {
-            (void)close();
-            raw_ = other.release();
-        }
+        context(std::move(other)).swap(*this);
         return *this;
     }
     context(const context &) = delete;
     context &operator=(const context &) = delete;
     ~context() { (void)close(); }
+
+    void swap(context &other) noexcept { std::swap(raw_, other.raw_); }
 
     /* Closes it now, and owns nothing afterwards. */
     std::error_code close() noexcept {
@@ -670,17 +772,16 @@ class BELAY_NODISCARD lite_context : private context_view {
 public:
     /* No context: reads as done. */
     lite_context() noexcept = default;
-    lite_context(lite_context &&other) noexcept : context_view(other.raw_) { other.raw_ = belay_ctx(); }
+    lite_context(lite_context &&other) noexcept { swap(other); }
     lite_context &operator=(lite_context &&other) noexcept {
-        if (this != &other) {
-            (void)close();
-            std::swap(raw_, other.raw_);
-        }
+        lite_context(std::move(other)).swap(*this);
         return *this;
     }
     lite_context(const lite_context &) = delete;
     lite_context &operator=(const lite_context &) = delete;
     ~lite_context() { (void)close(); }
+
+    void swap(lite_context &other) noexcept { std::swap(raw_, other.raw_); }
 
     using context_view::cancel;
     using context_view::cause;
@@ -777,14 +878,19 @@ inline context context_view::without_cancel() const noexcept { return context(be
 
 template <class T, class U>
 context context_view::with_value(const key<T> &which, U &&value) const {
-    T *copy = new (std::nothrow) T(std::forward<U>(value));
-    return copy == nullptr ? context() : with_value(which, std::unique_ptr<T>(copy));
+    static_assert(!std::is_arithmetic<T>::value || std::is_convertible<U, T>::value,
+                  "belay: this value becomes a number (or a bool) by an explicit conversion alone: convert it");
+    T *const copy = detail::make<T>(std::forward<U>(value));
+    if (copy == nullptr) return context();
+    return context(belay_with_value(raw_, which.raw(), detail::plain(copy), detail::destroy<T>));
 }
 
-template <class T>
-context context_view::with_value(const key<T> &which, std::unique_ptr<T> value) const noexcept {
-    void *pointer = const_cast<typename std::remove_cv<T>::type *>(value.release());
-    return context(belay_with_value(raw_, which.raw(), pointer, detail::destroy<T>));
+template <class T, class U, class>
+context context_view::with_value(const key<T> &which, std::unique_ptr<U> value) const noexcept {
+    static_assert(std::is_same<const volatile T, const volatile U>::value || std::has_virtual_destructor<T>::value,
+                  "belay: a T whose destructor is not virtual cannot destroy what is derived from it");
+    T *const owned = value.release();
+    return context(belay_with_value(raw_, which.raw(), detail::plain(owned), detail::destroy_owned<T>));
 }
 
 template <class T>
@@ -792,10 +898,10 @@ context context_view::with_value(const key<T> &which, std::nullptr_t) const noex
     return context(belay_with_value(raw_, which.raw(), nullptr, nullptr));
 }
 
-template <class T>
-context context_view::with_reference(const key<T> &which, T &value) const noexcept {
-    void *pointer = const_cast<typename std::remove_cv<T>::type *>(std::addressof(value));
-    return context(belay_with_value(raw_, which.raw(), pointer, nullptr));
+template <class T, class U, class>
+context context_view::with_reference(const key<T> &which, U &value) const noexcept {
+    T *const shared = std::addressof(value);
+    return context(belay_with_value(raw_, which.raw(), detail::plain(shared), nullptr));
 }
 
 inline lite_context context_view::lite() const noexcept { return lite_context(belay_lite(raw_, BELAY_FOREVER)); }
@@ -805,13 +911,13 @@ lite_context context_view::lite(std::chrono::duration<Rep, Period> timeout) cons
     return lite_context(belay_lite(raw_, nanoseconds_of(timeout)));
 }
 
-inline context context_view::with_signals(std::initializer_list<int> signals) const noexcept {
-    return context(belay_notify_signals(raw_, signals.begin(), signals.size()));
+inline context context_view::with_signals(std::initializer_list<int> numbers) const noexcept {
+    return context(belay_notify_signals(raw_, numbers.begin(), numbers.size()));
 }
 
 template <class List>
-context context_view::with_signals(const List &signals) const noexcept {
-    return context(belay_notify_signals(raw_, signals.data(), signals.size()));
+context context_view::with_signals(const List &numbers) const noexcept {
+    return context(belay_notify_signals(raw_, numbers.data(), numbers.size()));
 }
 
 /* --- Several contexts ----------------------------------------------------------------------------------------- */
@@ -864,18 +970,34 @@ std::error_code wait_any_for(std::chrono::duration<Rep, Period> timeout, const L
 
 namespace detail {
 
+/* Whether numbers of this category are Belay's; it may be the one of a library that dlopen loaded. */
+inline bool is_ours(const std::error_category &of) noexcept {
+    return of == category() || std::strcmp(of.name(), "belay") == 0;
+}
+
+/* A code and a text that a group takes as they are: cut at 55 bytes, and between UTF-8 characters, if it is UTF-8. */
+inline belay_cause cause_of(std::int64_t code, const char *text) noexcept {
+    belay_cause cause = belay_cause();
+    const std::size_t room = sizeof cause.message - 1, length = std::strlen(text);
+    std::size_t kept = length < room ? length : room;
+    const auto is_inside = [text](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80; };
+    if (kept < length) {
+        while (kept > room - 3 && is_inside(kept)) kept--;
+        if (is_inside(kept)) kept = room;
+    }
+    std::memcpy(cause.message, text, kept);
+    cause.code = code;
+    return cause;
+}
+
 /* One of the exceptions that a group's tasks threw, and what the group was told of it. */
 struct thrown_error {
     std::exception_ptr exception;
-    std::int64_t code;
-    char message[sizeof(belay_cause::message)];
+    belay_cause told;
     thrown_error *earlier;
 
-    /* The group cuts a text between characters, so it may have up to three bytes less. */
     bool is(const belay_cause &error) const noexcept {
-        const std::size_t kept = std::strlen(error.message), said = std::strlen(message);
-        const bool is_cut = said == sizeof message - 1 && kept < said && said - kept <= 3;
-        return code == error.code && (kept == said || is_cut) && std::memcmp(message, error.message, kept) == 0;
+        return told.code == error.code && std::strcmp(told.message, error.message) == 0;
     }
 };
 
@@ -895,7 +1017,7 @@ public:
         try {
             throw;
         } catch (const std::system_error &error) {
-            const bool is_status = error.code().category() == category() && error.code();
+            const bool is_status = is_ours(error.code().category()) && error.code();
             return fail(group, ctx, is_status ? error.code().value() : BELAY_EFAILED, error.what());
         } catch (const std::exception &error) {
             return fail(group, ctx, BELAY_EFAILED, error.what());
@@ -928,24 +1050,23 @@ private:
     std::int64_t fail(belay_group group, belay_ctx ctx, std::int64_t code, const char *message) noexcept {
         const bool is_echo = (code == BELAY_CANCELED || code == BELAY_DEADLINE_EXCEEDED) && belay_is_done(ctx);
         if (!is_echo) {
-            keep(code, message); /* first: who waits may see the error from the next line on */
-            (void)belay_group_fail(group, code, message);
+            const belay_cause told = cause_of(code, message);
+            keep(told); /* first: who waits may see the error from the next line on */
+            (void)belay_group_fail(group, code, told.message);
         }
         return code;
     }
 
     /* Without memory the group has the error, and no exception. */
-    void keep(std::int64_t code, const char *message) noexcept {
+    void keep(const belay_cause &told) noexcept {
         std::unique_ptr<thrown_error> mine(new (std::nothrow) thrown_error());
         if (!mine) return;
         mine->exception = std::current_exception();
-        mine->code = code;
-        const std::size_t length = std::strlen(message);
-        std::memcpy(mine->message, message, length < sizeof mine->message ? length : sizeof mine->message - 1);
+        mine->told = told;
         mine->earlier = thrown_.load(std::memory_order_acquire);
         do {
             for (const thrown_error *at = mine->earlier; at != nullptr; at = at->earlier) {
-                if (at->code == code && std::strcmp(at->message, mine->message) == 0) return; /* says the same */
+                if (at->is(told)) return; /* says the same */
             }
         } while (!thrown_.compare_exchange_weak(mine->earlier, mine.get(), std::memory_order_acq_rel));
         (void)mine.release();
@@ -966,10 +1087,18 @@ auto call_task(F &callable, context_view, long) -> decltype(callable()) {
     return callable();
 }
 
+/* Whether there is a way to call it. */
+template <class F, class = decltype(call_task(std::declval<F &>(), context_view(), 0))>
+std::true_type is_task_of(int);
+template <class F>
+std::false_type is_task_of(long);
+template <class F>
+using is_task = decltype(is_task_of<F>(0));
+
 /* What a task returned, as its group understands it. */
 inline std::int64_t task_code(belay_group group, const std::error_code &error) {
     if (!error) return 0;
-    if (error.category() == category()) return error.value();
+    if (is_ours(error.category())) return error.value();
     /* Its number would be taken for something else. */
     const std::string text = error.category().name() + (':' + std::to_string(error.value())) + ' ' + error.message();
     (void)belay_group_fail(group, BELAY_EFAILED, text.c_str());
@@ -994,7 +1123,7 @@ public:
     task &operator=(const task &) = delete;
     ~task() { state_->release(); }
 
-    static std::int64_t run(belay_ctx ctx, void *raw) noexcept {
+    BELAY_CATCHES static std::int64_t run(belay_ctx ctx, void *raw) noexcept {
         using result = decltype(call_task(std::declval<F &>(), context_view(), 0));
         std::unique_ptr<task> self(static_cast<task *>(raw));
 #if defined(__cpp_exceptions)
@@ -1034,15 +1163,21 @@ private:
  *
  * What a task throws is an error, too: errc::failed with what() as the text; a std::system_error of belay::category()
  * has its own status. Of all errors, returned, thrown, or given by fail, the first one counts, and where that was
- * thrown, wait throws it: the same object to all that wait. The exceptions go with the group, or with its last task. A
- * throw_if_done() after the group's context has ended is an echo of that end: it hides no error and is not thrown
- * again.
+ * thrown, wait throws it: the same object to all that wait. Exceptions are told apart by what the group knows of them,
+ * the code and the first 55 bytes of the text: of two that have both in common either may be thrown, and one is thrown
+ * also if the first error was returned or given, and had the same code and text. They go with the group, or with its
+ * last task. A throw_if_done() after the group's context has ended is an echo of that end: it hides no error and is not
+ * thrown again.
  *
  * The destructor cancels what is still at work, waits until all tasks have returned, and passes over errors that nobody
- * has waited for. So tasks may refer to what lives longer than their group. It does not wait inside a task of its own,
- * or where tasks, callbacks and groups wait for each other in a ring. It waits for tasks in a manual runtime, too,
- * which another thread then has to poll. A callable is destroyed when its task has returned, before a wait does, or
- * when it is refused.
+ * has waited for. So tasks may refer to what lives longer than their group. It waits for tasks in a manual runtime,
+ * too, which another thread then has to poll. A callable is destroyed when its task has returned, before a wait does,
+ * or when it is refused.
+ *
+ * It cannot wait where that would be for ever, and wait() answers errc::deadlock: inside a task of its own, inside a
+ * poll of the manual runtime that its tasks run in (so in each callback and timer there, too), or where tasks,
+ * callbacks and groups wait for each other in a ring. There its tasks run after it has gone: let them own what they
+ * use, or keep the group where it outlives the poll, in a member of the loop, and wait for it from outside.
  *
  * Any thread may use the const members at any time, tasks too, for as long as this object is there. */
 class BELAY_NODISCARD group {
@@ -1052,7 +1187,7 @@ public:
     /* belay_group_new: a group under `parent`, of which `limit` tasks may run at a time. False, if it could not be
      * made: last_error() says why, if it is asked at once; it starts nothing (errc::invalid). */
     explicit group(context_view parent, std::int32_t limit = BELAY_UNLIMITED) noexcept {
-        detail::group_state *const state = new (std::nothrow) detail::group_state();
+        detail::group_state *const state = detail::make<detail::group_state>();
         if (state == nullptr) return;
         raw_ = belay_group_new(parent.raw(), limit, &ctx_);
         if (raw_.bits == 0) state->release();
@@ -1090,12 +1225,12 @@ public:
      * without a call: errc::deadlock for a limit of 0, errc::no_memory, errc::invalid, errc::stale, errc::forked.
      * Throws what the callable's copy or move throws, and starts nothing then. */
     template <class F>
-    std::error_code go(F &&callable) const {
+    BELAY_CATCHES std::error_code go(F &&callable) const {
         return start(belay_group_go, std::forward<F>(callable));
     }
     /* The same, but errc::busy where that one would block, or call it itself. */
     template <class F>
-    std::error_code try_go(F &&callable) const {
+    BELAY_CATCHES std::error_code try_go(F &&callable) const {
         return start(belay_group_try_go, std::forward<F>(callable));
     }
     /* belay_group_set_limit; errc::busy while tasks run or are queued. */
@@ -1118,10 +1253,11 @@ public:
      * exception if the first error was one; else errc::failed, and *error, if not null, is that error, or for echoes
      * alone why the context ended (it is set before the throw, too). errc::deadlock at once where it would be for ever,
      * such as inside a task of this group. */
-    std::error_code wait(belay_cause *error = nullptr) const { return settle(BELAY_FOREVER, error); }
+    BELAY_CATCHES std::error_code wait(belay_cause *error = nullptr) const { return settle(BELAY_FOREVER, error); }
     /* The same for no longer than `timeout`: then errc::timeout, and nothing is ended. */
     template <class Rep, class Period>
-    std::error_code wait_for(std::chrono::duration<Rep, Period> timeout, belay_cause *error = nullptr) const {
+    BELAY_CATCHES std::error_code wait_for(std::chrono::duration<Rep, Period> timeout,
+                                           belay_cause *error = nullptr) const {
         return settle(nanoseconds_of(timeout), error);
     }
 
@@ -1139,18 +1275,21 @@ public:
 
 private:
     template <class F>
-    std::error_code start(belay_status (*by)(belay_group, std::int64_t (*)(belay_ctx, void *), void *),
-                          F &&callable) const {
-        using stored = detail::task<typename std::decay<F>::type>;
+    BELAY_CATCHES std::error_code start(belay_status (*by)(belay_group, std::int64_t (*)(belay_ctx, void *), void *),
+                                        F &&callable) const {
+        using callable_type = typename std::decay<F>::type;
+        using stored = detail::task<callable_type>;
+        static_assert(detail::is_task<callable_type>::value,
+                      "belay: a task is called with a belay::context_view, or with nothing");
         if (raw_.bits == 0) return make_error_code(BELAY_EINVAL);
-        std::unique_ptr<stored> owner(new (std::nothrow) stored(std::forward<F>(callable), raw_, state_));
+        std::unique_ptr<stored> owner(detail::make<stored>(std::forward<F>(callable), raw_, state_));
         if (!owner) return make_error_code(BELAY_ENOMEM);
         const belay_status status = by(raw_, stored::run, owner.get());
         if (status == BELAY_OK) (void)owner.release(); /* the task's, which may have gone by now */
         return make_error_code(status);
     }
 
-    std::error_code settle(belay_duration timeout, belay_cause *error) const {
+    BELAY_CATCHES std::error_code settle(belay_duration timeout, belay_cause *error) const {
         belay_cause first = belay_cause();
         const belay_status status = belay_group_wait(raw_, timeout, &first);
         if (status == BELAY_EFAILED) {
@@ -1209,7 +1348,7 @@ public:
     template <class M, class R>
     hooks_of(M &&make, R &&reset) : make_(std::forward<M>(make)), reset_(std::forward<R>(reset)) {}
 
-    static bool make(void *item, void *raw) noexcept {
+    BELAY_CATCHES static bool make(void *item, void *raw) noexcept {
         hooks_of *const self = static_cast<hooks_of *>(raw);
 #if defined(__cpp_exceptions)
         try {
@@ -1223,7 +1362,9 @@ public:
         self->retain();
         return true;
     }
-    static void reset(void *item, void *raw) noexcept { static_cast<hooks_of *>(raw)->reset_(*static_cast<T *>(item)); }
+    static void reset(void *item, void *raw) noexcept {
+        (void)static_cast<hooks_of *>(raw)->reset_(*static_cast<T *>(item));
+    }
     static void drop(void *item, void *raw) noexcept {
         static_cast<T *>(item)->~T();
         static_cast<hooks_of *>(raw)->release();
@@ -1300,13 +1441,13 @@ public:
     /* belay_pool_new: a pool whose items are made as T(), and reset by `reset(item)`. False if it could not be made:
      * last_error() says why, if it is asked at once. Throws what copying or moving `reset` throws. */
     template <class Reset, class = decltype(std::declval<typename std::decay<Reset>::type &>()(std::declval<T &>()))>
-    explicit pool(Reset &&reset, pool_options options = pool_options()) {
+    BELAY_CATCHES explicit pool(Reset &&reset, pool_options options = pool_options()) {
         open(detail::constructed<T>(), std::forward<Reset>(reset), options);
     }
     /* The same with items made as T(make()): for a T that is made of something. */
     template <class Make, class Reset,
               class = decltype(std::declval<typename std::decay<Reset>::type &>()(std::declval<T &>()))>
-    pool(Make &&make, Reset &&reset, pool_options options = pool_options()) {
+    BELAY_CATCHES pool(Make &&make, Reset &&reset, pool_options options = pool_options()) {
         using maker = detail::made_by<T, typename std::decay<Make>::type>;
         open(maker{std::forward<Make>(make)}, std::forward<Reset>(reset), options);
     }
@@ -1341,9 +1482,9 @@ public:
 
 private:
     template <class Make, class Reset>
-    void open(Make &&make, Reset &&reset, const pool_options &options) {
+    BELAY_CATCHES void open(Make &&make, Reset &&reset, const pool_options &options) {
         using hooks = detail::hooks_of<T, typename std::decay<Make>::type, typename std::decay<Reset>::type>;
-        hooks *const self = new (std::nothrow) hooks(std::forward<Make>(make), std::forward<Reset>(reset));
+        hooks *const self = detail::make<hooks>(std::forward<Make>(make), std::forward<Reset>(reset));
         if (self == nullptr) return;
         belay_pool_desc desc = belay_pool_desc();
         desc.size = sizeof desc;
@@ -1366,7 +1507,7 @@ private:
 };
 
 template <class T>
-context context_view::with_data(const pool<T> &of, T **data) const noexcept {
+context context_view::with_data(const pool<T> &of, detail::same<T> **data) const noexcept {
     void *item = nullptr;
     const belay_ctx carrier = belay_with_data(raw_, of.raw(), &item);
     if (data != nullptr) *data = static_cast<T *>(item);
@@ -1383,6 +1524,11 @@ T *context_view::data(const pool<T> &of) const noexcept {
 namespace std {
 template <>
 struct is_error_code_enum<belay::errc> : true_type {};
+
+template <>
+struct hash<belay::context_view> {
+    size_t operator()(belay::context_view view) const noexcept { return hash<uint64_t>()(view.raw().bits); }
+};
 } // namespace std
 
 #endif /* BELAY_HPP */

@@ -99,6 +99,30 @@ static void assignment_closes_what_was_there() {
     CHECK(ctx.is_none());
 }
 
+// What is assigned may live in a value of what the assignment closes: a list whose head is taken off.
+static void assignment_takes_before_it_closes() {
+    struct node {
+        belay::context next;
+        explicit node(belay::context next) : next(std::move(next)) {}
+    };
+    static const belay::key<node> NODE("node");
+    belay::context tail = belay::background().with_cancel();
+    belay::context_view second = tail;
+    belay::context head = belay::background().with_value(NODE, std::move(tail));
+    head = std::move(head.value(NODE)->next);
+    CHECK(head == second && !head.done());
+    belay::lite_context one = head.lite(), two = head.lite(seconds(100));
+    one.swap(two);
+    CHECK(one.remaining() <= seconds(100) && two.remaining() == nanoseconds::max());
+    two = std::move(one);
+    CHECK(one.is_none() && !two.done() && two.remaining() <= seconds(100));
+    belay::context other;
+    other.swap(head);
+    CHECK(head.is_none() && other == second);
+    const std::hash<belay::context_view> hash{};
+    CHECK(hash(other) == hash(second));
+}
+
 // What is derived from an owner without a name is good until the end of the statement, and after it if that owner is one
 // whose close ends nothing.
 static void owners_without_a_name() {
@@ -121,7 +145,8 @@ static void owners_adopt_retain_and_release() {
     belay_ctx raw = two.release();
     CHECK(two.is_none() && !view.done());
     CHECK(belay_close(raw) == BELAY_OK && view.done());
-    CHECK(belay::context::retain(view).is_none());
+    CHECK(belay::context::retain(view).is_none() && belay::last_error() == belay::errc::stale);
+    CHECK(belay::context::retain(belay::context_view()).is_none() && belay::last_error() == belay::errc::invalid);
 }
 
 static void owners_are_reset() {
@@ -197,6 +222,41 @@ static void durations_are_rounded_up() {
     CHECK(nanoseconds_of(real_seconds(1e300)) == BELAY_FOREVER && nanoseconds_of(real_seconds(-1e300)) == INT64_MIN);
     CHECK(nanoseconds_of(real_seconds(INFINITY)) == BELAY_FOREVER);
     CHECK(nanoseconds_of(real_seconds(NAN)) == INT64_MIN);
+}
+
+// Counts of clocks whose ticks are no whole number of nanoseconds, up to 292 years; and numbers of any size.
+static void durations_of_odd_periods() {
+    using belay::nanoseconds_of;
+    using pc_ticks = std::chrono::duration<int64_t, std::ratio<1, 1193182>>;
+    using crystal_ticks = std::chrono::duration<int64_t, std::ratio<1, 32768>>;
+    using frames = std::chrono::duration<int64_t, std::ratio<1001, 30000>>;
+    using primes = std::chrono::duration<int64_t, std::ratio<1, 1000000007>>;
+    const int64_t year = 365 * 86400;
+    CHECK(nanoseconds_of(pc_ticks(5 * 3600 * INT64_C(1193182))) == BELAY_SEC(5 * 3600));
+    CHECK(nanoseconds_of(pc_ticks(-5 * 3600 * INT64_C(1193182))) == -BELAY_SEC(5 * 3600));
+    CHECK(nanoseconds_of(pc_ticks(1)) == 839 && nanoseconds_of(pc_ticks(-1)) == -838);
+    CHECK(nanoseconds_of(crystal_ticks(290 * year * 32768)) == BELAY_SEC(290 * year));
+    CHECK(nanoseconds_of(crystal_ticks(293 * year * 32768)) == BELAY_FOREVER);
+    CHECK(nanoseconds_of(crystal_ticks(-293 * year * 32768)) == INT64_MIN);
+    CHECK(nanoseconds_of(frames(86400 * INT64_C(30000))) == BELAY_SEC(86400 * 1001));
+    CHECK(nanoseconds_of(frames(1)) == 33366667);
+    CHECK(nanoseconds_of(primes(INT64_C(10000000071))) == BELAY_SEC(10) + 1);
+    CHECK(nanoseconds_of(std::chrono::duration<int, std::tera>(1)) == BELAY_FOREVER);
+    CHECK(nanoseconds_of(std::chrono::duration<int, std::tera>(-1)) == INT64_MIN);
+    CHECK(nanoseconds_of(std::chrono::duration<int, std::tera>(0)) == 0);
+    CHECK(nanoseconds_of(std::chrono::duration<double, std::tera>(1e-12)) == BELAY_SEC(1));
+    CHECK(nanoseconds_of(std::chrono::duration<double, std::milli>(1.5)) == 1500000);
+    using nearly_seconds = std::chrono::duration<int64_t, std::ratio<INT64_MAX, INT64_MAX - 1>>;
+    CHECK(nanoseconds_of(nearly_seconds(3)) == BELAY_SEC(3) + 1);
+    CHECK(nanoseconds_of(std::chrono::duration<uint64_t, std::pico>(UINT64_MAX - 1)) == INT64_C(18446744073709552));
+    CHECK(nanoseconds_of(std::chrono::duration<uint64_t, std::micro>(UINT64_MAX - 1)) == BELAY_FOREVER);
+    __extension__ typedef __int128 huge;
+    const huge beyond = (static_cast<huge>(1) << 64) + 5;
+    CHECK(nanoseconds_of(std::chrono::duration<huge>(beyond)) == BELAY_FOREVER);
+    CHECK(nanoseconds_of(std::chrono::duration<huge>(-beyond)) == INT64_MIN);
+    CHECK(nanoseconds_of(std::chrono::duration<huge>(5)) == BELAY_SEC(5));
+    CHECK(nanoseconds_of(std::chrono::duration<huge, std::atto>(beyond)) == INT64_C(18446744074));
+    CHECK(nanoseconds_of(std::chrono::duration<huge>(0)) == 0);
 }
 
 static void steady_clock_is_our_clock() {
@@ -388,6 +448,100 @@ static void values_have_types_and_are_destroyed_once() {
 #endif
 }
 
+// A value that is handed over or referred to may be less const than the key says, or derived from what it says; and
+// nothing is made a bool of that only can be asked like one.
+static void values_that_are_there() {
+    struct base {
+        virtual ~base() = default;
+        virtual int number() const = 0;
+    };
+    struct derived : base {
+        std::atomic<int> *gone;
+        explicit derived(std::atomic<int> *gone) : gone(gone) {}
+        ~derived() override { ++*gone; }
+        int number() const override { return 7; }
+    };
+    static const belay::key<const bool> FLAG("flag");
+    static const belay::key<const base> BASE("base");
+    static const belay::key<std::unique_ptr<int>> BOX("box");
+    belay::context flagged = belay::background().with_value(FLAG, std::unique_ptr<bool>(new bool(false)));
+    CHECK(!*flagged.value(FLAG));
+    belay::context named = flagged.with_value(NAME, std::unique_ptr<std::string>(new std::string("ada")));
+    CHECK(*named.value(NAME) == "ada");
+    std::string mine = "grace";
+    belay::context renamed = named.with_reference(NAME, mine);
+    CHECK(renamed.value(NAME) == &mine);
+    std::atomic<int> gone{0};
+    {
+        derived here(&gone);
+        belay::context one = renamed.with_value(BASE, std::unique_ptr<derived>(new derived(&gone)));
+        belay::context two = one.with_reference(BASE, here);
+        CHECK(one.value(BASE)->number() == 7 && two.value(BASE) == &here);
+    }
+    CHECK(gone == 2);
+    belay::context boxed = renamed.with_value(BOX, std::unique_ptr<int>(new int(3))); // the pointer is the value
+    CHECK(**boxed.value(BOX) == 3);
+}
+
+/* A type whose memory comes from functions of its own. */
+static std::atomic<int> own_memory{0};
+struct self_made {
+    int number = 5;
+    static void *operator new(std::size_t size) { return own_memory++, ::operator new(size); }
+    static void operator delete(void *at) { own_memory--, ::operator delete(at); }
+    void operator()() const {}
+};
+
+static void values_with_memory_of_their_own() {
+    static const belay::key<self_made> SELF_MADE("self-made");
+    {
+        belay::context copied = belay::background().with_value(SELF_MADE, self_made());
+        CHECK(copied.value(SELF_MADE)->number == 5 && own_memory == 0);
+        belay::context owned = copied.with_value(SELF_MADE, std::unique_ptr<self_made>(new self_made()));
+        CHECK(owned.value(SELF_MADE)->number == 5 && own_memory == 1);
+        belay::registration called = owned.on_done(self_made());
+        CHECK(called && called.stop() == belay::stop_result::prevented);
+    }
+    CHECK(own_memory == 0);
+}
+
+// --- No memory -------------------------------------------------------------------------------------------------------
+
+/* What the nothrow operator new answers to this thread. */
+static thread_local bool has_memory = true;
+void *operator new(std::size_t size, const std::nothrow_t &) noexcept {
+    return has_memory ? std::malloc(size == 0 ? 1 : size) : nullptr;
+}
+void *operator new(std::size_t size) {
+    void *const at = std::malloc(size == 0 ? 1 : size);
+    CHECK(at != nullptr);
+    return at;
+}
+void operator delete(void *at) noexcept { std::free(at); }
+void operator delete(void *at, std::size_t) noexcept { std::free(at); }
+void operator delete(void *at, const std::nothrow_t &) noexcept { std::free(at); }
+
+static void what_could_not_be_made_says_why() {
+    belay::context ctx = belay::background().with_cancel();
+    const auto leaves_no_memory = [] {
+        const bool leaves = belay::last_error() == belay::errc::no_memory;
+        CHECK(belay::context_view().with_cancel().is_none() && belay::last_error() == belay::errc::invalid);
+        return leaves;
+    };
+    has_memory = false;
+    CHECK(ctx.with_value(COUNTER, 3).is_none() && leaves_no_memory());
+    CHECK(!ctx.on_done([] {}) && leaves_no_memory());
+    CHECK(!ctx.after(seconds(100), [] {}) && leaves_no_memory());
+    CHECK(!belay::group(ctx) && leaves_no_memory());
+    CHECK(!belay::pool<int>([](int &) {}) && leaves_no_memory());
+    has_memory = true;
+    belay::group group(ctx);
+    has_memory = false;
+    CHECK(group.go([] {}) == belay::errc::no_memory);
+    has_memory = true;
+    CHECK(!group.wait());
+}
+
 // --- Callbacks -------------------------------------------------------------------------------------------------------
 
 static void callbacks_run_once_and_are_destroyed() {
@@ -442,6 +596,9 @@ static void a_callback_may_drop_its_own_registration() {
     CHECK(calls == 1 && !told);
 }
 
+/* A result that is not to be passed over; callbacks' are. */
+struct BELAY_NODISCARD demanding {};
+
 static void callables_of_all_kinds() {
     static std::atomic<int> calls{0};
     belay::context ctx = belay::background().with_cancel();
@@ -455,8 +612,11 @@ static void callables_of_all_kinds() {
     belay::registration all[] = {
         ctx.on_done(here::call), ctx.on_done(&here::call), ctx.on_done(function), ctx.on_done(mover{std::move(only)}),
     };
+    belay::registration asking = ctx.on_done([] { return demanding(); });
+    belay::timer ticking = ctx.after(seconds(100), [] { return demanding(); });
     CHECK(!ctx.cancel());
-    CHECK(calls == 4 && all[0]);
+    CHECK(calls == 4 && all[0] && asking && ticking);
+    CHECK(belay::pool<int>([](int &) { return demanding(); }).get());
 }
 
 // --- Timers ----------------------------------------------------------------------------------------------------------
@@ -652,6 +812,14 @@ static void the_first_error_counts() {
     CHECK(!code.go([] { return belay::make_error_code(belay::errc::timeout); }));
     CHECK(error_of(code).code == BELAY_TIMEOUT);
     CHECK(!listed.go([] { return belay::errc::busy; }) && error_of(listed).code == BELAY_EBUSY);
+    // The category of a library that was loaded later.
+    static const struct : std::error_category {
+        const char *name() const noexcept override { return "belay"; }
+        std::string message(int) const override { return "elsewhere"; }
+    } elsewhere{};
+    belay::group loaded(request);
+    CHECK(!loaded.go([] { return std::error_code(BELAY_TIMEOUT, elsewhere); }));
+    CHECK(error_of(loaded).code == BELAY_TIMEOUT);
     // Its number is that of BELAY_DEADLINE_EXCEEDED, and means something else.
     CHECK(!foreign.go([] { return std::make_error_code(std::errc::no_such_file_or_directory); }));
     const belay_cause why = error_of(foreign);
@@ -760,6 +928,13 @@ static void exceptions_are_thrown_by_the_wait() {
     const std::string text = std::string(54, 'x') + "\xc3\xa9 and more";
     CHECK(!cut.go([&text] { throw std::runtime_error(text); }) && thrown_by(cut, &why) == text);
     CHECK(std::string(why.message) == std::string(54, 'x'));
+    // Texts that are no UTF-8 are cut all the same, and found.
+    for (const std::string &odd : {std::string(60, '\x80'), std::string(50, 'x') + std::string(60, '\x80'),
+                                   std::string(60, '\xc3'), std::string("\xe9t\xe9")}) {
+        belay::group other(request);
+        CHECK(!other.go([&odd] { throw std::runtime_error(odd); }) && thrown_by(other, &why) == odd);
+        CHECK(odd.compare(0, 55, why.message) == 0);
+    }
     // Where the first error was returned, what is thrown after it is not the error.
     CHECK(!returned.go([&returned] { CHECK(!returned.fail(404, "first")); throw std::runtime_error("second"); }));
     CHECK(thrown_by(returned, &why) == "" && why.code == 404);
@@ -917,7 +1092,7 @@ static void data_hangs_on_contexts() {
         belay::context request = belay::background().with_data(pool, &data);
         CHECK(data != nullptr && request.data(pool) == data && request.data(other) == nullptr);
         CHECK(belay::background().data(pool) == nullptr && belay_pool_put(pool.raw(), data) == BELAY_EBUSY);
-        belay::context audit = request.without_cancel(), nested = request.with_data(pool);
+        belay::context audit = request.without_cancel(), nested = request.with_data(pool, nullptr);
         CHECK(nested.data(pool) != nullptr && nested.data(pool) != data);
         CHECK(!request.close() && audit.data(pool) == data && cleared == 0);
     }
@@ -953,12 +1128,14 @@ int main() {
     const struct { const char *name; void (*run)(); } tests[] = {
         {"owners close", owners_close},
         {"assignment closes what was there", assignment_closes_what_was_there},
+        {"assignment takes before it closes", assignment_takes_before_it_closes},
         {"owners without a name", owners_without_a_name},
         {"owners adopt, retain and release", owners_adopt_retain_and_release},
         {"owners are reset", owners_are_reset},
         {"contexts end with a cause", contexts_end_with_a_cause},
         {"errors are error codes", errors_are_error_codes},
         {"durations are rounded up", durations_are_rounded_up},
+        {"durations of odd periods", durations_of_odd_periods},
         {"steady_clock is our clock", steady_clock_is_our_clock},
         {"deadlines move", deadlines_move},
         {"deadlines are the runtime's", deadlines_are_the_runtimes},
@@ -969,6 +1146,9 @@ int main() {
         {"the first of many is waited for", the_first_of_many_is_waited_for},
         {"signals end contexts", signals_end_contexts},
         {"values have types and are destroyed once", values_have_types_and_are_destroyed_once},
+        {"values that are there", values_that_are_there},
+        {"values with memory of their own", values_with_memory_of_their_own},
+        {"what could not be made says why", what_could_not_be_made_says_why},
         {"callbacks run once and are destroyed", callbacks_run_once_and_are_destroyed},
         {"destructors wait for running callbacks", destructors_wait_for_running_callbacks},
         {"a callback may drop its own registration", a_callback_may_drop_its_own_registration},
