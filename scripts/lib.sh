@@ -7,6 +7,26 @@ export LC_ALL=C.UTF-8
 readonly TOOLS=$PWD/build/tools # tools from PyPI, where there is no package of the system's
 PATH=$TOOLS/bin:$PATH
 
+# explain: the comment at the top of the script that runs, which has gone to the repository's root.
+explain() { sed -n '4,/^[^#]/s/^# \{0,1\}//p' "scripts/$(basename "$0")"; }
+
+# know_arguments MOST "$@": --help explains the script; another option, or more than MOST arguments, are a mistake.
+know_arguments() {
+    local most=$1 argument
+    shift
+    for argument; do
+        case $argument in
+        -h | --help) explain && exit ;;
+        -*) printf '%s: there is no option %s\n\n' "$(basename "$0")" "$argument" >&2 && explain >&2 && exit 2 ;;
+        esac
+    done
+    if (($# > most)); then
+        printf '%s: what is "%s"?\n\n' "$(basename "$0")" "${*:most+1}" >&2
+        explain >&2
+        exit 2
+    fi
+}
+
 as_root() {
     if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
 }
@@ -53,6 +73,14 @@ need_tool() {
             "$tool" "$package" >&2
         exit 1
     fi
+}
+
+# need_built FOLDER: makes sure that the libraries have been built there.
+need_built() {
+    if [[ -f $1/libbelay.a && -f $1/libbelay.so ]]; then return; fi
+    printf 'There is no library in %s. To build it: cmake -S . -B %s -DCMAKE_BUILD_TYPE=Release && cmake --build %s\n' \
+        "$1" "$1" "$1" >&2
+    exit 2
 }
 
 # need_library NAME PACKAGE: makes sure that pkg-config knows a library, installing its Debian package if that can be had.

@@ -510,16 +510,8 @@ static void values_with_memory_of_their_own() {
 /* What the nothrow operator new answers to this thread. */
 static thread_local bool has_memory = true;
 void *operator new(std::size_t size, const std::nothrow_t &) noexcept {
-    return has_memory ? std::malloc(size == 0 ? 1 : size) : nullptr;
+    return has_memory ? ::operator new(size) : nullptr;
 }
-void *operator new(std::size_t size) {
-    void *const at = std::malloc(size == 0 ? 1 : size);
-    CHECK(at != nullptr);
-    return at;
-}
-void operator delete(void *at) noexcept { std::free(at); }
-void operator delete(void *at, std::size_t) noexcept { std::free(at); }
-void operator delete(void *at, const std::nothrow_t &) noexcept { std::free(at); }
 
 static void what_could_not_be_made_says_why() {
     belay::context ctx = belay::background().with_cancel();
