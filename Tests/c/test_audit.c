@@ -119,10 +119,10 @@ static void be_clean(void) {
         belay_ctx request = belay_with_timeout(service, BELAY_SEC(30));
         belay_ctx carrying = belay_with_data(request, pool, &data);
         belay_ctx user = belay_with_value(carrying, &key, NULL, NULL);
-        belay_ctx query = belay_with_timeout(user, BELAY_SEC(1));
+        belay_ctx query = belay_with_timeout(user, BELAY_SEC(20));
         belay_reg reg = belay_after_func(query, check_ignore, NULL);
         CHECK_IS(belay_stop(reg), BELAY_STOP_PREVENTED);
-        belay_ctx lite = belay_lite(query, BELAY_MS(500));
+        belay_ctx lite = belay_lite(query, BELAY_SEC(10));
         CHECK(!belay_is_done(lite));
         belay_close(lite);
         belay_close(query);
