@@ -139,9 +139,10 @@ private struct Wakers {
 
     /// From here on a waker ends the next sleep.
     func prepare() {
-        word.pointee.store(0, ordering: .sequentiallyConsistent)
-        // StoreLoad, before the looks, which are no more than acquire: a waker (`Wait.waker`) writes its 1 after what
-        // it tells of, so where this 0 has undone the 1, the looks see that.
+        // An exchange and not a store: a waker (`Wait.waker`) writes its 1 after what it tells of, so where this 0 undoes
+        // the 1 it has read it, and the looks, which are no more than acquire, see what it told of.
+        _ = word.pointee.exchange(0, ordering: .sequentiallyConsistent)
+        // StoreLoad: where this 0 came first, the waker's 1 ends the sleep.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
     }
 
