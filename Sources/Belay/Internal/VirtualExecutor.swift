@@ -16,6 +16,8 @@ final class VirtualExecutor: TaskExecutor {
         var looksAgain = false  // a timer is set for that
         var runs = 0
         var advances: [Advance] = []  // in the order of arrival
+
+        var isIdle: Bool { jobs.isEmpty && advances.isEmpty && runs == 0 }
     }
 
     /// A task that waits until the clock has come to an instant, and all that is due by then is done.
@@ -68,8 +70,12 @@ final class VirtualExecutor: TaskExecutor {
     func advance(to target: belay_instant) async {
         guard !drivesNothing else { return }
         let target = min(target, forever - 1)  // a clock never gets to the end of time
-        await withUnsafeContinuation { continuation in
-            change { $0.advances.append(Advance(target: target, continuation: continuation)) }
+        // As a job of this queue, a task that comes from elsewhere lies down before anybody here can wake it. (To the
+        // thread sanitizer a task that is woken before it sleeps looks like a race.)
+        await withTaskExecutorPreference(self, isolation: nil) {
+            await withUnsafeContinuation { continuation in
+                change { $0.advances.append(Advance(target: target, continuation: continuation)) }
+            }
         }
     }
 
@@ -88,8 +94,9 @@ final class VirtualExecutor: TaskExecutor {
         guard !drivesNothing else { return }
         let starts = state.withLock { state in
             body(&state)
-            defer { state.isDraining = true }
-            return !state.isDraining
+            guard !state.isDraining, !state.isIdle else { return false }
+            state.isDraining = true
+            return true
         }
         guard starts else { return }
         precondition(OwnPool.run({ self.drain() }, on: pool.background), "no thread to be had for a virtual clock")
