@@ -223,7 +223,7 @@ extension LiveCountTests {
                         random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
                         return Int(random >> 33) % count
                     }
-                    for _ in 0..<1500 / threads {
+                    for _ in 0..<scaled(1500) / threads {
                         let parent = parents.with { $0[choice($0.count)] }
                         switch choice(8) {
                         case 0:

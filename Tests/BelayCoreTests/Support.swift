@@ -23,6 +23,12 @@ func expectNoLeak(_ location: SourceLocation = #_sourceLocation, _ body: () -> V
     }
 }
 
+/// A count of rounds, scaled by BELAY_TEST_SCALE as those of the C tests are.
+func scaled(_ count: Int) -> Int {
+    let scale = getenv("BELAY_TEST_SCALE").flatMap { Double(String(cString: $0)) } ?? 1
+    return max(Int(Double(count) * scale), 1)
+}
+
 /// `#expect` for inner loops: under the thread sanitizer the macro would take most of a test's time.
 @inline(__always) func expect(
     _ holds: Bool, _ comment: @autoclosure () -> Comment? = nil, _ location: SourceLocation = #_sourceLocation

@@ -555,7 +555,8 @@ static void start_dropping_task(struct freer *self) {
 static void no_free_where_a_deadline_is_pushed_elsewhere(void) {
     struct freer self = freer((belay_runtime_options){.manual = false});
     belay_ctx parents[2] = {belay_with_cancel(belay_background()), {0}};
-    parents[1] = belay_with_timeout(belay_runtime_background(self.runtime), BELAY_MS(5));
+    // Long enough to be listened to before, by a slow tool too.
+    parents[1] = belay_with_timeout(belay_runtime_background(self.runtime), BELAY_MS(500));
     belay_ctx merged = belay_merge(parents, 2);
     CHECK(belay_on_done(merged, free_its_own, &self).bits != 0);
     check_refused(&self, "own-driver");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The ordering build's own memory: that it is as weak as C11 lets it be, and no weaker. Each shape is known by its name in
-// the literature: MP is passing a message, SB is storing and looking (Dekker), WRC and IRIW are what a third and a fourth
-// thread see.
+// The ordering build's own memory: that it is as weak as C11 lets it be, and no weaker. Each shape is known by its name
+// in the literature: MP is passing a message, SB is storing and looking (Dekker), WRC and IRIW are what a third and a
+// fourth thread see.
 #include "../c/check.h"
 
 #include <linux/membarrier.h>
@@ -17,8 +17,8 @@ static const struct shape *shape;
 #define STORE(object, value, order) atomic_store_explicit(&(object), value, memory_order_##order)
 #define FENCE(order) atomic_thread_fence(memory_order_##order)
 
-// All five threads meet. Not a barrier of the system's: that orders, in this build, with whatever was given to the system
-// at any time before.
+// All five threads meet. Not a barrier of the system's: that orders, in this build, with whatever was given to the
+// system at any time before.
 static void meet(void) {
     static atomic_int arrived, round;
     int now = atomic_load(&round);

@@ -2,9 +2,9 @@
  * A memory as weak as C11 lets it be: see memory.h, and ../../CONTRIBUTING.md for how to use it.
  *
  * The machine's own memory always holds the latest value of each atomic, since all operations on atomics go through one
- * lock. What is added is a history: the last few stores to each location, each with who made it and with what it publishes.
- * A load may answer any of those that the rules leave it, drawn at random, so that it reads what a processor of a weaker
- * order (or a compiler) might have let it read. Vector clocks say which those are, as in a race detector.
+ * lock. What is added is a history: the last few stores to each location, each with who made it and with what it
+ * publishes. A load may answer any of those that the rules leave it, drawn at random, so that it reads what a processor
+ * of a weaker order (or a compiler) might have let it read. Vector clocks say which those are, as in a race detector.
  *
  * The rules, where `clock` is what a thread knows of every thread's time:
  *
@@ -18,8 +18,8 @@
  * | load, sequentially consistent | is no older than the last such store to the location, or than what such fences know |
  *
  * Where something has to be left out, the load has less choice and not more: a location that is forgotten to make room
- * publishes to all that acquire anything that is not in the table. A store is known to all when it is half a millisecond
- * old: a processor's stores do arrive, and programs go by that.
+ * publishes to all that acquire anything that is not in the table. A store is known to all when it is half a
+ * millisecond old: a processor's stores do arrive, and programs go by that.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -156,8 +156,8 @@ static void set_up(void) {
     pthread_atfork(before_fork, after_fork, after_fork);
 }
 
-/* Takes the lock; false, without it, where the operation cannot be modelled: in a signal handler that came into one that
- * is, or in a thread too many. */
+/* Takes the lock; false, without it, where the operation cannot be modelled: in a signal handler that came into one
+ * that is, or in a thread too many. */
 static bool enter(void) {
     if (is_inside) return false;
     is_inside = true;
@@ -203,8 +203,8 @@ static void forget(size_t bucket, int way) {
     buckets[bucket].addresses[way] = 0;
 }
 
-/* The history of a location, if there is one of these very bytes that goes up to what is there. Others that have some of them
- * are over: parts of a word may be looked at in several sizes. */
+/* The history of a location, if there is one of these very bytes that goes up to what is there. Others that have some
+ * of them are over: parts of a word may be looked at in several sizes. */
 static struct location *find(uintptr_t address, int size, uint64_t actual) {
     size_t bucket = bucket_of(address);
     struct location *found = NULL;
@@ -241,7 +241,9 @@ static struct location *find_or_make(uintptr_t address, int size, uint64_t actua
     return location;
 }
 
-static struct store *store_number(struct location *location, uint64_t number) { return &location->stores[number % STORES]; }
+static struct store *store_number(struct location *location, uint64_t number) {
+    return &location->stores[number % STORES];
+}
 
 /* The oldest store that a load may answer. `turn`: up to which sequentially consistent stores are known. */
 static uint64_t oldest(const struct location *location, const struct clock *known, uint64_t turn) {
@@ -256,7 +258,8 @@ static uint64_t oldest(const struct location *location, const struct clock *know
     for (uint64_t number = latest; number > least; number--) {
         const struct store *store = &location->stores[number % STORES];
         bool is_in_turn = store->turn != 0 && store->turn <= turn;
-        if (is_in_turn || store->time <= known->of[store->thread] || now() - store->when > arrives_within) return number;
+        bool is_known = is_in_turn || store->time <= known->of[store->thread];
+        if (is_known || now() - store->when > arrives_within) return number;
     }
     return least;
 }
@@ -316,11 +319,11 @@ static uint64_t cut(uint64_t value, int size) { return size == 8 ? value : value
 /* Puts `value` there if what is there is `expected`; answers what was. For who races with what is not modelled. */
 static uint64_t swap(volatile void *address, int size, uint64_t expected, uint64_t value) {
     switch (size) {
-#define SWAP(bytes, type)                                                                                    \
-    case bytes: {                                                                                            \
-        type old = (type)expected;                                                                           \
-        __atomic_compare_exchange_n((volatile type *)address, &old, (type)value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
-        return old;                                                                                          \
+#define SWAP(bytes, type)                                                                                              \
+    case bytes: {                                                                                                      \
+        type old = (type)expected, *place = (type *)(uintptr_t)address;                                                \
+        __atomic_compare_exchange_n(place, &old, (type)value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                  \
+        return old;                                                                                                    \
     }
         SWAP(1, uint8_t)
         SWAP(2, uint16_t)
@@ -396,8 +399,8 @@ uint64_t memory_change(volatile void *address, int size, enum operation operatio
     return old;
 }
 
-uint64_t memory_compare_exchange(volatile void *address, int size, uint64_t expected, uint64_t desired, enum order order,
-                                 enum order failure) {
+uint64_t memory_compare_exchange(volatile void *address, int size, uint64_t expected, uint64_t desired,
+                                 enum order order, enum order failure) {
     if (!enter()) return swap(address, size, expected, desired);
     uint64_t old = swap(address, size, expected, desired);
     struct location *location = find_or_make((uintptr_t)address, size, old);

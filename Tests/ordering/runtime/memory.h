@@ -25,8 +25,8 @@ void memory_fence(enum order order);
 /* A store that is not atomic: what was known of these bytes is over. */
 void memory_forget(const volatile void *address, uint64_t size);
 
-/* What the operating system orders. Whoever calls `memory_give` before a call, and `memory_take` after one, is ordered with
- * all others that do. */
+/* What the operating system orders. Whoever calls `memory_give` before a call, and `memory_take` after one, is ordered
+ * with all others that do. */
 void memory_give(void);
 void memory_take(void);
 /* membarrier(2): a fence on every thread. */

@@ -1,6 +1,7 @@
 /*
- * The calls of libc that order threads, in place of libc's own: what a thread did before it gave something to the system is
- * known to whoever takes something from it. That orders a little more than there is, since all of them are as one.
+ * The calls of libc that order threads, in place of libc's own: what a thread did before it gave something to the
+ * system is known to whoever takes something from it. That orders a little more than there is, since all of them are as
+ * one.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -86,7 +87,8 @@ void free(void *memory) {
     __libc_free(memory);
 }
 
-/* To make a page less accessible the kernel interrupts every processor: a fence for all, where there is no membarrier(2). */
+/* To make a page less accessible the kernel interrupts every processor: a fence for all, where there is no
+ * membarrier(2). */
 int mprotect(void *address, size_t bytes, int protection) {
     REAL(mprotect);
     int result = real(address, bytes, protection);
