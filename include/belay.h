@@ -306,8 +306,9 @@ bool belay_deadline(belay_ctx ctx, belay_instant *deadline);
 belay_duration belay_remaining(belay_ctx ctx);
 
 /* The value for `key`, of the nearest context that carries one; NULL where there is none (or its value is NULL), for
- * a handle that is stale or none, and for a NULL key. Constant time at any depth, hit or miss. The pointer stays
- * valid as long as a context that can see it is open. */
+ * a handle that is stale or none, and for a NULL key. Constant time at any depth, hit or miss; least where this
+ * thread lately asked the same context for the same key. The pointer stays valid as long as a context that can see it
+ * is open. */
 void *belay_value(belay_ctx ctx, const belay_key *key);
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -947,7 +948,7 @@ typedef struct belay_metric {
  *   /value/found/nearest:lookups   look-ups of values and data by how deep they were found: in the context's nearest
  *                                  value, at /level-1 or /level-2 of the index of all keys above (a dozen keys take one
  *                                  level, some hundred two), /further down or past a foreign parent with values; and
- *                                  /value/missed:lookups
+ *                                  /value/missed:lookups. One that the thread remembers counts as where it was found
  *   /custom/inner:contexts         … /callback, /descriptor, /polled: foreign parents by how their end is noticed
  *   /timers/pending:timers         timers, and deadlines of contexts that somebody listens to, that are armed now
  *   /timers/armed:timers           … /fired, /stopped (before their time): a move stops one and arms one

@@ -241,6 +241,40 @@ static void an_inner_context_with_more(void) {
     }
 }
 
+// What a source said once is not taken for what it says next; what stands in the chain stays right beside it.
+static void *latest(void *self, const belay_key *key) {
+    struct source *source = self;
+    if (key != source->key) return NULL;
+    source->asked++;
+    return source->asked % 2 ? NULL : (void *)(uintptr_t)source->asked; // also that there is none may change
+}
+static void a_source_is_asked_for_each_look_up(void) {
+    static const belay_key ours = {"ours"}, theirs = {"theirs"};
+    static const belay_custom_ops with_values = {.size = sizeof with_values, .err = err, .value = latest, .drop = drop};
+    struct source *source = source_new();
+    source->key = &theirs;
+    belay_pool pool = belay_pool_new(&(belay_pool_desc){.size = sizeof(belay_pool_desc), .item_size = 8});
+    void *item;
+    belay_ctx above = belay_with_data(belay_background(), pool, &item), wrapper = belay_custom(&with_values, source);
+    belay_ctx child = belay_with_value(wrapper, &ours, (void *)&ours, NULL), below = belay_with_cancel(child);
+    int asked = source->asked;
+    for (int i = 1; i < 5; i++) {
+        uintptr_t now = (uintptr_t)(asked + i);
+        CHECK(belay_value(below, &theirs) == (now % 2 ? NULL : (void *)now));
+        CHECK(belay_value(below, &ours) == &ours && belay_value(above, &ours) == NULL);
+        CHECK(belay_data(above, pool) == item && belay_data(below, pool) == NULL);
+    }
+    check_close(below);
+    CHECK(belay_value(below, &ours) == NULL && belay_value(below, &theirs) == NULL);
+    CHECK_IS(source->asked, asked + 4);
+    check_close(child);
+    check_close(wrapper);
+    check_close(above);
+    CHECK(belay_data(above, pool) == NULL);
+    CHECK_IS(belay_pool_free(pool), BELAY_OK);
+    source_free(source);
+}
+
 static void values_come_from_the_source(void) {
     static const belay_key ours = {"ours"}, theirs = {"theirs"}, both = {"both"}, nobodys = {"nobody's"};
     static const belay_custom_ops with_values = {.size = sizeof with_values, .inner = inner, .err = err, .value = value, .drop = drop};
@@ -730,7 +764,7 @@ static void contention(void) {
 int main(void) {
     const struct check_test tests[] = {
         TEST(the_end_arrives), TEST(a_value_below_asks_too), TEST(waits_end), TEST(ended_before), TEST(it_can_end_by_itself), TEST(deadlines),
-        TEST(an_inner_context_is_the_fast_path), TEST(an_inner_context_with_more), TEST(values_come_from_the_source),
+        TEST(an_inner_context_is_the_fast_path), TEST(an_inner_context_with_more), TEST(values_come_from_the_source), TEST(a_source_is_asked_for_each_look_up),
         TEST(data_above_is_found),
         TEST(one_registration_for_all), TEST(bad_ones), TEST(in_the_hosts_loop),
         TEST(a_cancel_that_hid_the_sources_end), TEST(a_source_that_was_never_asked_again),

@@ -252,6 +252,40 @@ static void threads_that_close_drop_once(void) {
     }
 }
 
+// Whatever a thread remembers of contexts that have gone, or of other keys: what it is told is what the context has. Few
+// cells, so that each is soon another context; and threads that take over what earlier ones remember.
+enum { ASKED = 24, ASKED_KEYS = 6 };
+static void asker(void *argument) {
+    static const belay_key keys[ASKED_KEYS];
+    struct { belay_ctx top, ctx; void *values[ASKED_KEYS]; } all[ASKED] = {0};
+    uint64_t random = (uint64_t)(uintptr_t)argument + 1;
+    uintptr_t next = 8;
+    belay_ctx gone = none;
+    for (long i = 0; i < check_scaled(60000); i++) {
+        int at = (int)(check_random(&random) % ASKED), key = (int)(check_random(&random) % ASKED_KEYS);
+        if (check_random(&random) % 8 == 0) {
+            if (all[at].ctx.bits != 0) check_close(all[at].ctx), check_close(all[at].top);
+            gone = all[at].ctx;
+            memset(all[at].values, 0, sizeof all[at].values);
+            all[at].top = belay_with_value(belay_background(), &keys[key], (void *)(next += 8), NULL);
+            all[at].values[key] = (void *)next;
+            key = (int)(check_random(&random) % ASKED_KEYS);
+            all[at].ctx = belay_with_value(all[at].top, &keys[key], (void *)(next += 8), NULL);
+            all[at].values[key] = (void *)next;
+        }
+        CHECK(belay_value(all[at].ctx, &keys[key]) == all[at].values[key]);
+        CHECK(belay_value(all[at].ctx, &keys[key]) == all[at].values[key]);
+        CHECK(belay_value(gone, &keys[key]) == NULL);
+    }
+    for (int i = 0; i < ASKED; i++) {
+        if (all[i].ctx.bits != 0) check_close(all[i].ctx), check_close(all[i].top);
+        for (int key = 0; key < ASKED_KEYS; key++) CHECK(belay_value(all[i].ctx, &keys[key]) == NULL);
+    }
+}
+static void what_is_remembered_is_right(void) {
+    for (int round = 0; round < 4; round++) check_threads(1 + round, asker, (void *)(uintptr_t)round);
+}
+
 int main(void) {
     static const struct check_test tests[] = {
         TEST(the_nearest_value_counts),
@@ -267,6 +301,7 @@ int main(void) {
         TEST(null_values_are_dropped_as_null),
         TEST(drops_may_use_the_api),
         TEST(threads_that_close_drop_once),
+        TEST(what_is_remembered_is_right),
     };
     RUN_TESTS(tests, "");
     return 0;

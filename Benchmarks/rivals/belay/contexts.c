@@ -123,7 +123,7 @@ static void setup_ended(bench *b) {
 
 /* --- Values: b->state is the array of contexts of a chain, the case's size its depth. ----------------------------- */
 
-enum { DEEPEST = 100, OTHER = DEEPEST, KEYS };
+enum { DEEPEST = 100, OTHER = DEEPEST, KEYS, AMONG = 64 };
 static belay_key *keys;
 
 /* At the same addresses in each build: what a key is compared with on its way depends on where it stands. */
@@ -144,6 +144,24 @@ static void teardown_chain(bench *b) {
     belay_ctx *chain = b->state;
     for (long i = b->size - 1; i >= 0; i--) belay_close(chain[i]);
     free(chain);
+}
+
+/* Behind the chain 64 contexts below it, so many that whoever remembers answers has lost each when it is asked again. */
+static void setup_chain_among(bench *b) {
+    setup_chain(b);
+    belay_ctx *all = b->state = realloc(b->state, (size_t)(b->size + AMONG) * sizeof *all);
+    for (long i = 0; i < AMONG; i++) all[b->size + i] = belay_with_cancel(all[b->size - 1]);
+}
+
+static void teardown_chain_among(bench *b) {
+    const belay_ctx *below = (belay_ctx *)b->state + b->size;
+    for (long i = 0; i < AMONG; i++) belay_close(below[i]);
+    teardown_chain(b);
+}
+
+static void run_hit_among(bench *b) {
+    const belay_ctx *below = (belay_ctx *)b->state + b->size;
+    for (uint64_t i = 0; i < b->n; i++) BENCH_USE(belay_value(below[i % AMONG], &keys[0]));
 }
 
 static void run_hit(bench *b) { /* the oldest key: for whoever searches, the farthest */
@@ -171,12 +189,14 @@ static void run_cancel_apart(bench *b) { bench_threads(b, cancel_under_own); }
 #define PARENT bench_parent, bench_close
 #define ROOT bench_root, NULL
 #define CHAIN setup_chain, teardown_chain
+#define CHAIN_AMONG setup_chain_among, teardown_chain_among
 #define THREADS(n)                                                              \
     {"threads.cancel." #n, run_cancel_threads, n, BENCH_EACH, PARENT},          \
     {"threads.timeout." #n, run_timeout_threads, n, BENCH_EACH, PARENT},        \
     {"threads.cancel.apart." #n, run_cancel_apart, n, BENCH_EACH, ROOT}
 #define DEPTH(n)                                                                \
     {"value.hit." #n, run_hit, n, BENCH_ONE, CHAIN},                            \
+    {"value.among." #n, run_hit_among, n, BENCH_ONE, CHAIN_AMONG},              \
     {"value.miss." #n, run_miss, n, BENCH_ONE, CHAIN}
 
 BENCH_CASES(

@@ -154,11 +154,19 @@ func setupChain(b *bench) {
 	b.state = held2{ctx, func() {}}
 }
 
-func setupAmong(b *bench) {
-	parents := make([]context.Context, b.size)
-	cancels := make([]context.CancelFunc, b.size)
+// 64 contexts below a chain.
+func setupChainAmong(b *bench) {
+	setupChain(b)
+	setupBelow(b, b.state.(held2).ctx, 64)
+}
+
+func setupAmong(b *bench) { setupBelow(b, context.Background(), b.size) }
+
+func setupBelow(b *bench, above context.Context, count int) {
+	parents := make([]context.Context, count)
+	cancels := make([]context.CancelFunc, count)
 	for i := range parents {
-		parents[i], cancels[i] = context.WithCancel(context.Background())
+		parents[i], cancels[i] = context.WithCancel(above)
 	}
 	b.state = among{parents, cancels}
 }
@@ -187,6 +195,14 @@ func runHit(p context.Context, n int) {
 	var k any = key(0)
 	for range n {
 		sink = p.Value(k)
+	}
+}
+
+func runHitAmong(b *bench) {
+	all := b.state.(among).parents
+	var k any = key(0)
+	for i := range b.n {
+		sink = all[i%len(all)].Value(k)
 	}
 }
 
@@ -425,6 +441,7 @@ func init() {
 	add("ask.remaining", loop(runRemaining), 0, one, setupTimeout, release)
 	for _, depth := range []int{1, 5, 32, 100} {
 		add(fmt.Sprintf("value.hit.%d", depth), loop(runHit), depth, one, setupChain, release)
+		add(fmt.Sprintf("value.among.%d", depth), runHitAmong, depth, one, setupChainAmong, releaseAmong)
 		add(fmt.Sprintf("value.miss.%d", depth), loop(runMiss), depth, one, setupChain, release)
 	}
 	under("listen.after_func", runAfterFunc)

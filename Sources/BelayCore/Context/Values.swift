@@ -15,7 +15,7 @@ enum KeyTrie {
     private static let deeper: UInt32 = 1 << 31
     private static let topShift: UInt64 = 60
 
-    @inline(__always) private static func hash(_ key: UInt64) -> UInt64 { key &* 0x9E37_79B9_7F4A_7C15 }
+    @inline(__always) static func hash(_ key: UInt64) -> UInt64 { key &* 0x9E37_79B9_7F4A_7C15 }
 
     @inline(__always) private static func slot(_ cell: UInt32, _ hash: UInt64, _ shift: UInt64)
         -> UnsafeMutablePointer<Atomic<UInt32>>
@@ -78,13 +78,6 @@ enum KeyTrie {
 
         @inline(__always) var place: Int { Counter.valueNearest.rawValue + rawValue }
         @inline(__always) func count() { Counter.add(at: place) }
-
-        /// By a thread that has no record yet. Answers the value, so that it can be the caller's last step, which needs
-        /// no stack.
-        @inline(never) func countFirst(_ value: UInt64) -> UnsafeMutableRawPointer? {
-            count()
-            return UnsafeMutableRawPointer(bitPattern: UInt(value))
-        }
     }
 
     @inline(__always) private static func entry(_ cell: UInt32, _ hash: UInt64, _ cells: Region.Extent) -> UInt32 {
@@ -186,26 +179,41 @@ public func belay_value(_ ctx: belay_ctx, _ key: UnsafePointer<belay_key>?) -> U
     let key = UInt64(UInt(bitPattern: key))
     let handle = Handle(ctx)
     guard let found = handle.find() else { return nil }
-    guard Globals.pointer.pointee.haveForeignValues.get() == 0,
-        let (value, depth) = KeyTrie.findAtOnce(key, from: found.node.pointee.values.get())
-    else { return found.value(key, handle) }
-    guard found.isStill(handle) else { return nil }
-    guard let thread = Thread.known else { return depth.countFirst(value) }
-    thread.count(depth.place, 1)
-    return UnsafeMutableRawPointer(bitPattern: UInt(value))
+    guard let thread = Thread.known else { return found.value(handle, key) }
+    let last = thread.recall(handle, key)
+    guard last.pointee.isOf(handle, key) else { return found.search(handle, key, thread, last) }
+    return UnsafeMutableRawPointer(bitPattern: UInt(last.pointee.answer(thread)))
 }
 
 extension Found {
-    /// Where a foreign parent may have to be asked, or there are more keys than one look tells apart.
-    @inline(never) fileprivate func value(_ key: UInt64, _ handle: Handle) -> UnsafeMutableRawPointer? {
+    /// What the thread does not remember.
+    @inline(never) @_optimize(speed)
+    fileprivate func search(
+        _ handle: Handle, _ key: UInt64, _ thread: UnsafeMutablePointer<Thread>, _ last: UnsafeMutablePointer<Recall>
+    ) -> UnsafeMutableRawPointer? {
+        guard Globals.pointer.pointee.haveForeignValues.get() == 0,
+            let (value, depth) = KeyTrie.findAtOnce(key, from: node.pointee.values.get())
+        else { return self.value(handle, key) }
+        guard isStill(handle) else { return nil }
+        last.pointee.set(handle, key, value, depth)
+        thread.count(depth.place, 1)
+        return UnsafeMutableRawPointer(bitPattern: UInt(value))
+    }
+
+    /// Where a foreign parent may have to be asked, there are more keys than one look tells apart, or the thread has no
+    /// record yet.
+    @inline(never) fileprivate func value(_ handle: Handle, _ key: UInt64) -> UnsafeMutableRawPointer? {
         if key == 0 { return nil }
         if Globals.pointer.pointee.haveForeignValues.get() != 0 {
-            let value = ForeignValues.find(key, handle)
-            (value == 0 ? KeyTrie.Depth.missed : .further).count()
+            let (value, isSettled) = ForeignValues.find(key, handle)
+            let depth: KeyTrie.Depth = value == 0 ? .missed : .further
+            if isSettled { Recall.keep(handle, key, value, depth) }
+            depth.count()
             return UnsafeMutableRawPointer(bitPattern: UInt(value))
         }
         let (value, depth) = KeyTrie.findAtLength(key, from: node.pointee.values.get())
         guard isStill(handle) else { return nil }
+        Recall.keep(handle, key, value, depth)
         depth.count()
         return UnsafeMutableRawPointer(bitPattern: UInt(value))
     }

@@ -2,8 +2,8 @@
 import CBelayPlatform
 import Synchronization
 
-/// What a thread keeps for itself: its magazines, its counters (behind the record: `Counter`), its seat, and
-/// which callbacks it is in.
+/// What a thread keeps for itself: its magazines, its seat, which callbacks it is in, and behind the record its counters
+/// (`Counter`) and the values that it last looked up (`Recall`).
 ///
 /// Records are made when a thread first needs one, given up when it ends, taken over by a later thread, and never
 /// freed: so counters of past threads still count, and a record's address may be compared at any time.
@@ -63,7 +63,7 @@ struct Thread: ~Copyable {
         var record = UnsafeMutablePointer<Thread>(bitPattern: globals.pointee.idleThreads.get())
         if let found = record {
             globals.pointee.idleThreads.set(found.pointee.nextIdle.get())
-        } else if let memory = belaycore_allocate((Counter.offset + Counter.bytes + 127) & ~127) {
+        } else if let memory = belaycore_allocate((Recall.offset + Recall.bytes + 127) & ~127) {
             let made = memory.assumingMemoryBound(to: Thread.self)
             let number = globals.pointee.threadNumbers.get()
             globals.pointee.threadNumbers.set(number &+ 1)

@@ -58,12 +58,25 @@ public func belay_data(_ ctx: belay_ctx, _ pool: belay_pool) -> UnsafeMutableRaw
     let handle = Handle(pool)
     let context = Handle(ctx)
     guard handle.kind == Kind.pool, let found = context.find() else { return noData(context, handle) }
-    let values = found.node.pointee.values.get()
     let key = RequestData.key(handle)
-    let (item, depth) = KeyTrie.findAtOnce(key, from: values) ?? KeyTrie.findAtLength(key, from: values)
-    guard item != 0, found.isStill(context) else { return noData(context, handle) }
-    depth.count()
-    return UnsafeMutableRawPointer(bitPattern: UInt(item))
+    guard let thread = Thread.known else { return found.data(context, handle) }
+    let last = thread.recall(context, key)
+    guard last.pointee.isOf(context, key) else { return found.data(context, handle) }
+    return UnsafeMutableRawPointer(bitPattern: UInt(last.pointee.answer(thread)))
+}
+
+extension Found {
+    /// What the thread does not remember; it remembers items only.
+    @inline(never) @_optimize(speed)
+    fileprivate func data(_ context: Handle, _ pool: Handle) -> UnsafeMutableRawPointer? {
+        let values = node.pointee.values.get()
+        let key = RequestData.key(pool)
+        let (item, depth) = KeyTrie.findAtOnce(key, from: values) ?? KeyTrie.findAtLength(key, from: values)
+        guard item != 0, isStill(context) else { return noData(context, pool) }
+        Recall.keep(context, key, item, depth)
+        depth.count()
+        return UnsafeMutableRawPointer(bitPattern: UInt(item))
+    }
 }
 
 /// That a context carries no item of this pool is an answer. That there is no such context, or no such pool, is a
@@ -72,8 +85,9 @@ public func belay_data(_ ctx: belay_ctx, _ pool: belay_pool) -> UnsafeMutableRaw
     let status = pool.poolStatus()
     if status == BELAY_OK && Globals.pointer.pointee.haveForeignValues.get() != 0 {
         // It may stand above a foreign parent that answers for values.
-        let item = ForeignValues.find(RequestData.key(pool), ctx)
+        let (item, _) = ForeignValues.find(RequestData.key(pool), ctx)
         if item != 0 {
+            Recall.keep(ctx, RequestData.key(pool), item, .further)
             KeyTrie.Depth.further.count()
             return UnsafeMutableRawPointer(bitPattern: UInt(item))
         }
