@@ -51,6 +51,12 @@ struct Recall: ~Copyable {
 }
 
 extension UnsafeMutablePointer where Pointee == Thread {
+    /// A record that was just made: what its memory was before must not be taken for an answer.
+    func clearRecall() {
+        (UnsafeMutableRawPointer(self) + Recall.offset).initializeMemory(
+            as: UInt8.self, repeating: 0, count: Recall.bytes)
+    }
+
     /// By the thread itself.
     @inline(__always) func recall(_ handle: Handle, _ key: UInt64) -> UnsafeMutablePointer<Recall> {
         (UnsafeMutableRawPointer(self) + Recall.offset).assumingMemoryBound(to: Recall.self)

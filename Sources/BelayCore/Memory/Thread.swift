@@ -69,6 +69,7 @@ struct Thread: ~Copyable {
             globals.pointee.threadNumbers.set(number &+ 1)
             made.initialize(to: Thread(number: number, next: globals.pointee.allThreads.get()))
             made.clearCounters()
+            made.clearRecall()
             // Release: a reader of the list finds the record whole (acquire in `forEach`).
             globals.pointee.allThreads.store(UInt(bitPattern: made), ordering: .releasing)
             record = made
