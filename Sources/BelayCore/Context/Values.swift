@@ -179,7 +179,7 @@ public func belay_value(_ ctx: belay_ctx, _ key: UnsafePointer<belay_key>?) -> U
     let key = UInt64(UInt(bitPattern: key))
     let handle = Handle(ctx)
     guard let found = handle.find() else { return nil }
-    guard let thread = Thread.known else { return found.value(handle, key) }
+    guard let thread = Thread.known else { return found.searchFirst(handle, key) }
     let last = thread.recall(handle, key)
     guard last.pointee.isOf(handle, key) else { return found.search(handle, key, thread, last) }
     return UnsafeMutableRawPointer(bitPattern: UInt(last.pointee.answer(thread)))
@@ -200,8 +200,13 @@ extension Found {
         return UnsafeMutableRawPointer(bitPattern: UInt(value))
     }
 
-    /// Where a foreign parent may have to be asked, there are more keys than one look tells apart, or the thread has no
-    /// record yet.
+    /// By a thread that has no record yet.
+    @inline(never) fileprivate func searchFirst(_ handle: Handle, _ key: UInt64) -> UnsafeMutableRawPointer? {
+        guard let thread = Thread.current else { return value(handle, key) }
+        return search(handle, key, thread, thread.recall(handle, key))
+    }
+
+    /// Where a foreign parent may have to be asked, or there are more keys than one look tells apart.
     @inline(never) fileprivate func value(_ handle: Handle, _ key: UInt64) -> UnsafeMutableRawPointer? {
         if key == 0 { return nil }
         if Globals.pointer.pointee.haveForeignValues.get() != 0 {
