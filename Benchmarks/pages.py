@@ -14,7 +14,7 @@ from report import FLOORS, OURS, figure, is_met, times
 
 # The rival that the README's table is about, and the cases that say least to somebody who is new.
 GO = "go"
-NOT_IN_README = ("threads.cancel.2", "value.miss.32", "timer.moved.1000000")
+NOT_IN_README = ("threads.cancel.2", "timer.moved.1000000")
 # Where something is made: what it takes of the allocator.
 MAKING = ("derive.cancel", "derive.timeout", "derive.value", "derive.merge", "listen.after_func", "group.1000")
 MAKING += ("timer.churn.1000000", "request")
