@@ -282,7 +282,14 @@ static void asker(void *argument) {
         for (int key = 0; key < ASKED_KEYS; key++) CHECK(belay_value(all[i].ctx, &keys[key]) == NULL);
     }
 }
+static void close_it(void *ctx) { check_close(*(belay_ctx *)ctx); }
 static void what_is_remembered_is_right(void) {
+    // Closed by another thread than the one that remembers it.
+    belay_ctx elsewhere = belay_with_value(belay_background(), &key_a, &elsewhere, NULL);
+    for (int i = 0; i < 2; i++) CHECK(belay_value(elsewhere, &key_a) == &elsewhere);
+    check_threads(1, close_it, &elsewhere);
+    CHECK(belay_value(elsewhere, &key_a) == NULL);
+
     for (int round = 0; round < 4; round++) check_threads(1 + round, asker, (void *)(uintptr_t)round);
 }
 

@@ -18,12 +18,12 @@ struct Recall: ~Copyable {
     private let place: Atomic<UInt64>
 
     static let offset = Counter.offset + Counter.bytes
-    private static let count = 16
-    static let bytes = count * MemoryLayout<Recall>.stride
+    private static let bits: UInt64 = 4
+    static let bytes = (1 << Int(bits)) * MemoryLayout<Recall>.stride
 
-    /// The one place where a thread may have it: one among sixteen, because the way there is most of what it costs.
+    /// The one place where a thread may have it: one and no more, because the way there is most of what it costs.
     @inline(__always) static func position(_ handle: Handle, _ key: UInt64) -> Int {
-        Int(truncatingIfNeeded: KeyTrie.hash(handle.bits ^ key) >> 60)
+        Int(truncatingIfNeeded: KeyTrie.hash(handle.bits ^ key) >> (64 - bits))
     }
 
     @inline(__always) borrowing func isOf(_ handle: Handle, _ key: UInt64) -> Bool {
