@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 import sys
+import textwrap
 
 from chart import SHOWN
 from report import FLOORS, OURS, figure, is_met, times
@@ -95,6 +96,7 @@ def main():
     results = {result["case"]: result for result in data["results"]}
     note = f"`scripts/bench{setting}`, {data['date'][:10]}, {data['machine']['processor']}, "
     note += f"{data['machine']['processors']} processors{remark}."
+    note = textwrap.fill(note, 120, break_long_words=False, break_on_hyphens=False)
     fill("README.md", "in brief", in_brief(results), note)
     fill("docs/the-bill.md", "goals", goals(data, results), note)
     fill("docs/the-bill.md", "allocations", allocations(results), note)
