@@ -37,8 +37,7 @@ public func belay_remaining(_ ctx: belay_ctx) -> belay_duration {
     guard handle.status() == BELAY_OK else { return 0 }
     // Not found and yet live: a root, before the first derivation has set it up.
     guard let deadline = handle.deadline() else { return handle.status() == BELAY_OK ? Clock.never : 0 }
-    if deadline == Clock.never { return Clock.never }
-    return handle.timeLeft(to: deadline)
+    return Clock.left(until: deadline, in: handle.runtime)
 }
 
 extension Handle {
@@ -50,11 +49,6 @@ extension Handle {
             !found.state.has(State.pulls) || !found.node.someScopeAboveHasEnded()
         else { return nil }
         let deadline = clock.pointee.deadline.get()
-        return found.isStill(self) ? timeLeft(to: deadline) : nil
-    }
-
-    @inline(__always) fileprivate func timeLeft(to deadline: Int64) -> Int64 {
-        let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now(in: runtime))
-        return overflow ? Clock.never : max(left, 0)
+        return found.isStill(self) ? Clock.left(until: deadline, in: runtime) : nil
     }
 }

@@ -70,9 +70,7 @@ public func belay_local_remaining(_ local: UnsafePointer<belay_local>?) -> belay
     } else if lite.localStatus() != BELAY_OK {
         return 0
     }
-    if deadline == Clock.never { return Clock.never }
-    let (left, overflow) = deadline.subtractingReportingOverflow(Clock.now(in: lite.asNode.state.runtime))
-    return overflow ? Clock.never : max(left, 0)
+    return Clock.left(until: deadline, in: lite.asNode.state.runtime)
 }
 
 @_cdecl("belay_local_wait") @implementation

@@ -30,6 +30,7 @@ struct Thread: ~Copyable {
     /// Where it counts by itself: on the parent that it derives from again and again.
     let seat = Seat()
     var habit = Habit()
+    let clock = QuickClock()
     /// How many births there are to the next that is sampled, the rate that this was drawn for, and what it was drawn
     /// with. See `Sampler`.
     var untilSample: UInt64 = 0
