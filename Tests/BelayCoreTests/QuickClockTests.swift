@@ -59,7 +59,9 @@ import Testing
             pass(Double.random(in: lookTakes, using: &random))
             let read = now
             pass(Double.random(in: lookTakes, using: &random))
-            return (clocks[thread].go(by: Look(stamp: before, instant: read, took: stamp &- before), pace.pointee), read)
+            return (
+                clocks[thread].go(by: Look(stamp: before, instant: read, took: stamp &- before), pace.pointee), read
+            )
         }
 
         func expectRight(_ thread: Int, lookTakes: ClosedRange<Double> = 15...60) {
@@ -79,7 +81,7 @@ import Testing
         }
     }
 
-    /// Whether this processor has stamps to go by: on another one all looks are the clock's alone, and nothing is to be shown.
+    /// Whether this processor has stamps to go by: on another one there is nothing to be shown.
     private var evenStamps: Bool { belaycore_stamps_evenly() != 0 }
 
     private struct Seeded: RandomNumberGenerator {
@@ -92,19 +94,23 @@ import Testing
         }
     }
 
-    @Test(arguments: [0.6, 1.0, 2.4, 3.1, 5.7], [1, 4]) func isNeverBehindAndNeverFarAhead(frequency: Double, threads: Int) {
+    @Test(arguments: [0.6, 1.0, 2.4, 3.1, 5.7], [1, 4])
+    func isNeverBehindAndNeverFarAhead(frequency: Double, threads: Int) {
         guard evenStamps else { return }
         for seed in 1...UInt64(scaled(3)) {
             let machine = Machine(threads: threads, stampsPerNanosecond: frequency, seed: seed)
             machine.awaitPace()
             for turn in 0..<100_000 {
                 // The clock is made to go quicker or slower, as the daemon of the network's time may.
-                if turn % 1_000 == 0 { machine.adjustment = Double.random(in: -0.0005...0.0005, using: &machine.random) }
+                if turn % 1_000 == 0 {
+                    machine.adjustment = Double.random(in: -0.0005...0.0005, using: &machine.random)
+                }
                 // Times between calls of all sizes; a look is interrupted now and then.
                 machine.pass(pow(10, Double.random(in: 1...5.5, using: &machine.random)))
                 let isInterrupted = Int.random(in: 0..<50, using: &machine.random) == 0
                 machine.expectRight(
-                    Int.random(in: 0..<threads, using: &machine.random), lookTakes: isInterrupted ? 15...90_000 : 15...60)
+                    Int.random(in: 0..<threads, using: &machine.random),
+                    lookTakes: isInterrupted ? 15...90_000 : 15...60)
             }
             #expect(!machine.hasGivenUp)
             #expect(machine.quick > 10_000)

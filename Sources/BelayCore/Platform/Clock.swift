@@ -18,7 +18,11 @@ enum Clock {
         return look()
     }
 
-    @inline(never) private static func look() -> Int64 { Thread.known?.pointee.clock.look() ?? now }
+    @inline(never) private static func look() -> Int64 {
+        Globals.pointer.pointee.pace.isUseless ? now : lookForLater()
+    }
+
+    @inline(never) private static func lookForLater() -> Int64 { Thread.known?.pointee.clock.look() ?? now }
 
     /// From when on `duration` counts. What is to last for no time has passed already, so the exact clock is behind it.
     @inline(__always) static func start(of duration: Int64) -> Int64 { duration > 0 ? start : now }
@@ -38,7 +42,7 @@ enum Clock {
     @inline(__always) static func isFarOff(_ instant: Int64) -> Bool { belaycore_now_coarse() &+ coarseLag < instant }
 
     /// `duration` from now. Never early; a sum that overflows is never, or long past if `duration` is negative.
-    @inline(__always) static func after(_ duration: Int64) -> Int64 { after(duration, in: 0) }
+    static func after(_ duration: Int64) -> Int64 { after(duration, in: 0) }
 
     // MARK: by runtime
 
@@ -53,13 +57,13 @@ enum Clock {
         one == other || !Runtime.at(one).pointee.isVirtual && !Runtime.at(other).pointee.isVirtual
     }
 
-    @inline(__always) static func after(_ duration: Int64, in runtime: UInt32) -> Int64 {
+    @inline(never) static func after(_ duration: Int64, in runtime: UInt32) -> Int64 {
         if duration == never { return never }
         let (sum, overflow) = start(of: duration, in: runtime).addingReportingOverflow(duration)
         return overflow ? (duration < 0 ? .min : never) : sum
     }
 
-    @inline(__always) private static func start(of duration: Int64, in runtime: UInt32) -> Int64 {
+    private static func start(of duration: Int64, in runtime: UInt32) -> Int64 {
         runtime == 0 ? start(of: duration) : nowElsewhere(runtime)
     }
 

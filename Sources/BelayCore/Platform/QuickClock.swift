@@ -54,7 +54,7 @@ struct QuickClock: ~Copyable {
 
     /// A look at the clock, which the next calls go by.
     borrowing func look() -> Int64 {
-        if Globals.pointer.pointee.pace.isUseless || isLooking.get() != 0 { return Clock.now }
+        if isLooking.get() != 0 { return Clock.now }
         isLooking.set(1)
         belaycore_compiler_barrier()
         let answer = go(by: Look.take(), Globals.pointer.pointee.pace)
@@ -70,7 +70,8 @@ struct QuickClock: ~Copyable {
         let start = max(look.instant, latest(at: look.stamp))
         if pace == 0 { return start }
         let ahead = start &- look.instant
-        let isRight = length.get() == 0 || Pace.agree(Look(stamp: stamp.get(), instant: looked.get(), took: 0), look, pace)
+        let isRight =
+            length.get() == 0 || Pace.agree(Look(stamp: stamp.get(), instant: looked.get(), took: 0), look, pace)
         if ahead > QuickClock.mostAhead || !isRight {
             known.giveUp()
             return look.instant
