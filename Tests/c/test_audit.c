@@ -106,6 +106,34 @@ static void be_wasteful(void) {
     only_to_be_asked(belay_background());
 }
 
+// --- One that closes late, whatever the end was ---------------------------------------------------------------------
+
+static void close_late(void) {
+    enum { ENDS = 7, EACH = 300 };
+    static belay_ctx late[ENDS][EACH];
+    belay_ctx service = belay_with_cancel(belay_background()), watched = belay_with_cancel(belay_background());
+    for (int i = 0; i < EACH; i++) {
+        for (int k = 0; k < 3; k++) late[k][i] = belay_with_cancel(belay_background());
+        (void)belay_on_done(late[1][i], check_ignore, NULL);
+        late[3][i] = belay_with_timeout(belay_background(), BELAY_MS(1));
+        late[4][i] = belay_with_cancel(service);
+        late[5][i] = belay_with_cancel(watched);
+        (void)belay_on_done(late[5][i], check_ignore, NULL);
+        late[6][i] = belay_with_cancel(service);
+        belay_close(belay_with_cancel(late[6][i])); // it has had a child
+        belay_cancel(late[0][i]);
+        belay_cancel(late[1][i]);
+        belay_cancel_cause(late[2][i], i, "a cause");
+    }
+    belay_cancel(service);
+    belay_cancel(watched);
+    check_sleep(BELAY_MS(1200));
+    for (int k = 0; k < ENDS; k++)
+        for (int i = 0; i < EACH; i++) belay_close(late[k][i]);
+    belay_close(service);
+    belay_close(watched);
+}
+
 // --- The clean one ------------------------------------------------------------------------------------------------
 
 static void be_clean(void) {
@@ -236,6 +264,12 @@ static void every_symptom_is_found(void) {
     says("docs/audit.md#contexts-that-are-never-closed");
 }
 
+static void a_late_close_is_one_whatever_the_end_was(void) {
+    (void)audit_of("late", "BELAY_PROFILE_RATE=1");
+    says("belay audit: 1 symptom (");
+    says("2100 of 2100 contexts stayed open for more than a second");
+}
+
 static void samples_are_enough(void) {
     (void)audit_of("wasteful", "BELAY_PROFILE_RATE=8");
     for (int i = 0; i < 10; i++)
@@ -278,6 +312,7 @@ int main(int count, char **arguments) {
     if (count > 1) {
         if (strcmp(arguments[1], "wasteful") == 0) be_wasteful();
         if (strcmp(arguments[1], "clean") == 0) be_clean();
+        if (strcmp(arguments[1], "late") == 0) close_late();
         if (strcmp(arguments[1], "open") == 0) leave_open();
         if (strcmp(arguments[1], "by hand") == 0) CHECK_IS(belay_audit_write(STDERR_FILENO), BELAY_OK);
         belay_close(belay_with_cancel(belay_background()));
@@ -287,6 +322,7 @@ int main(int count, char **arguments) {
     setenv("BELAY_AUDIT", "1", 0);
     static const struct check_test tests[] = {
         TEST(every_symptom_is_found),
+        TEST(a_late_close_is_one_whatever_the_end_was),
         TEST(samples_are_enough),
         TEST(a_clean_program_is_clean),
         TEST(what_is_open_is_said),

@@ -194,7 +194,7 @@ extension UnsafeMutablePointer where Pointee == Node {
 
     /// What the winning close does: cancel, make the handle stale, give up the owner's reference.
     private func end(generation: UInt64) {
-        if state.has(State.sampled) { Birth.noteClose(of: self, isLive: knownEnd.reason == .closed) }
+        if state.has(State.sampled) { Birth.noteClose(of: self) }
         endWhateverItIs()
         makeStale(generation: generation)
         if state.shape == Kind.value || state.shape == Kind.detached { tellLeaves() }

@@ -167,11 +167,11 @@ public func belay_cancel(_ ctx: belay_ctx) -> belay_status {
     let state = found.state
     if !state.has(State.attached) {
         if state.isDone { return BELAY_OK }
-        // Nobody listens, and there are no children whose deadlines it could be compared with: if it is live, one swap
-        // is all. It checks the generation, and that nobody began to listen. A child that comes meanwhile is younger
-        // than the end.
+        // Nobody listens, no audit asks when it ended, and there are no children whose deadlines it could be compared
+        // with: if it is live, one swap is all. It checks the generation, and that nobody began to listen. A child that
+        // comes meanwhile is younger than the end.
         let count = found.node.pointee.references.get() & (References.striped | References.countMask)
-        if count == 1 && !state.has(State.asks) && !found.node.mayBeDone(state)
+        if count == 1 && state.word & (State.asks | State.sampled) == 0 && !found.node.mayBeDone(state)
             && found.node.pointee.state.compareExchange(
                 expected: state.word, desired: state.word | Verdict.canceled.bits, ordering: .sequentiallyConsistent
             ).exchanged

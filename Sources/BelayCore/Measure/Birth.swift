@@ -120,13 +120,25 @@ struct Birth: ~Copyable {
         of(index)?.pointee.place.bitwiseOr(hasChild, ordering: .relaxed)
     }
 
-    /// A close has won that others have references besides. `isLive`: it is this close that ends the context.
-    @inline(never) static func noteClose(of node: NodePointer, isLive: Bool) {
+    /// A close has won that others may have references besides, and has ended nothing yet.
+    @inline(never) static func noteClose(of node: NodePointer) {
         guard let sample = of(node.index) else { return }
-        let marks = isLive ? isClosed | endedByClose : isClosed
+        let end = node.knownEnd
+        let marks = end.reason == .closed ? isClosed | endedByClose : isClosed
         let old = sample.pointee.place.bitwiseOr(marks, ordering: .relaxed).oldValue
         guard old & isTaken != 0, old & isClosed == 0 else { return }
-        site(old).add(UInt64(sample.pointee.weight.get()), to: .kept)
+        let weight = UInt64(sample.pointee.weight.get())
+        site(old).add(weight, to: .kept)
+        noteDelay(since: end, at: site(old), weight)
+    }
+
+    /// A context is closed now that ended so.
+    private static func noteDelay(since end: (reason: Reason, instant: Int64), at site: Site, _ weight: UInt64) {
+        if end.reason == .closed || end.instant == Clock.never { return }
+        let delay = Clock.now.subtractingReportingOverflow(end.instant)
+        if delay.overflow || delay.partialValue <= Audit.late { return }
+        site.add(weight, to: .late)
+        site.raise(.latest, to: UInt64(delay.partialValue))
     }
 
     /// The cell of a sampled context is about to be recycled: nobody else has a hold on it.
@@ -142,14 +154,7 @@ struct Birth: ~Copyable {
         if node.state.shape == Kind.scope && node.pointee.listen.get() == 0 && place & hasChild == 0 {
             site.add(weight, to: .plain)
         }
-        // For what is kept by its children the close is what counts, which nobody has timed.
-        if place & isClosed == 0 && reason != .closed && end.instant != Clock.never {
-            let delay = Clock.now.subtractingReportingOverflow(end.instant)
-            if !delay.overflow && delay.partialValue > Audit.late {
-                site.add(weight, to: .late)
-                site.raise(.latest, to: UInt64(delay.partialValue))
-            }
-        }
+        if place & isClosed == 0 { noteDelay(since: end, at: site, weight) }
         site.add(weight, to: .gone)
         if place & isClosed != 0 { site.remove(weight, from: .kept) }
     }
@@ -207,7 +212,9 @@ extension UnsafeMutablePointer where Pointee == Node {
             case .canceled, .cause:
                 let at = shape == Kind.scope ? pointee.endedAt.get() : 0
                 return (reason, at != 0 && state.runtime == 0 ? at : Clock.never)
-            default: return (reason, Clock.never)
+            default:
+                let origin = shape == Kind.scope ? pointee.origin.get() : 0
+                return (reason, origin == 0 ? Clock.never : BelayCore.node(origin).knownEnd.instant)
             }
         }
         if shape == Kind.lite {
@@ -225,7 +232,7 @@ extension UnsafeMutablePointer where Pointee == Node {
         var above = pointee.scope.get()
         for _ in 0..<State.longestRun where above != 0 {
             let end = BelayCore.node(above).state
-            if end.isDone { return (Reason(end.verdict.inherited), Clock.never) }
+            if end.isDone { return (Reason(end.verdict.inherited), BelayCore.node(above).knownEnd.instant) }
             above = BelayCore.node(above).pointee.scope.get()
         }
         return (.closed, Clock.never)
