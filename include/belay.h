@@ -980,9 +980,9 @@ bool belay_metric_at(size_t index, belay_metric *metric);
 typedef struct belay_sample { const char *name; uint64_t value; belay_status status; } belay_sample;
 
 /* Fills in `n` samples. Each is exact when nothing else runs (but for ends: where a cancel and a close of one context
- * meet, both may be counted), and near otherwise; sums are over all threads, past
- * ones too. Counters never go back. BELAY_OK, or BELAY_EINVAL if any name is unknown (the others are filled in all the
- * same). Takes time in proportion to the threads and pools there have been; little of it depends on `n`. */
+ * meet, both may be counted), and near otherwise; sums are over all threads, past ones too. Counters never go back.
+ * BELAY_OK, or BELAY_EINVAL if any name is unknown (the others are filled in all the same). Takes time in proportion to
+ * the threads and pools there have been; little of it depends on `n`. */
 belay_status belay_metrics_read(belay_sample *samples, size_t n);
 
 /* All measurements as text for Prometheus (exposition format 0.0.4, text/plain; version=0.0.4), for the answer to GET

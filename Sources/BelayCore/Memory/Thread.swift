@@ -119,6 +119,7 @@ struct Thread: ~Copyable {
             record.pointee.links = 0
             record.pointee.isLettingGo = false
             record.pointee.seat.startOver()
+            record.pointee.clock.forget()
             record.clearCounters()
             // Ours too: what is around us is work of before the fork, which must not go on.
             record.leaveFrames()

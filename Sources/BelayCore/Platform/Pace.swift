@@ -7,6 +7,7 @@ import Synchronization
 struct Pace: ~Copyable {
     private let phase: Atomic<UInt32>
     private let failures: Atomic<UInt32>
+    private let disagreements: Atomic<UInt32>
     /// The first of the two looks. Belongs to whoever has made the phase `busy`.
     private let firstStamp: Atomic<UInt64>
     private let firstInstant: Atomic<Int64>
@@ -25,13 +26,16 @@ struct Pace: ~Copyable {
     private static let mostStamps: UInt64 = 1_500
     private static let mostNanoseconds: Int64 = 250
     private static let failuresInARow: UInt32 = 100
+    /// How often the pace is measured anew. Stamps that are not even need it again and again.
+    private static let mostDisagreements: UInt32 = 16
     /// How far apart the two looks are: so far that what they take is nothing, and so near that the product fits.
     private static let leastApart: Int64 = 10_000_000
     private static let mostApart: Int64 = 2_000_000_000
     /// Processors of half a gigahertz to ten.
     private static let least: UInt64 = (1 << shift) / 10
     private static let most: UInt64 = (1 << shift) * 2
-    /// Looks further apart say nothing about each other: the machine may have slept.
+    /// Looks further apart say nothing about each other: the machine may have slept, with the stamps going on or beginning
+    /// anew. (Nor are stamps gone by for so long.)
     private static let comparable: Int64 = 100_000_000
 
     @inline(__always) static func nanoseconds(_ stamps: UInt64, _ pace: UInt64) -> Int64 {
@@ -42,7 +46,16 @@ struct Pace: ~Copyable {
     var isUseless: Bool { borrowing get { phase.get() == Pace.useless } }
 
     /// For good: from now on everybody looks at the clock each time.
-    borrowing func giveUp() { phase.set(Pace.useless) }
+    private borrowing func giveUp() { phase.set(Pace.useless) }
+
+    /// The pace is not, or no longer, what it was taken for.
+    borrowing func disagree() {
+        guard phase.compareExchange(expected: Pace.known, desired: Pace.unknown, ordering: .relaxed).exchanged
+        else { return }
+        let count = disagreements.get() &+ 1
+        disagreements.set(count)
+        if count > Pace.mostDisagreements { giveUp() }
+    }
 
     /// In the child of a fork: whoever was about to measure is not there.
     borrowing func startOver() {
@@ -102,13 +115,12 @@ struct Pace: ~Copyable {
         phase.store(next, ordering: .releasing)
     }
 
-    /// Whether stamps and clock have gone the same way between two looks: to 4 in 1,000, and what the looks took. Another
-    /// processor's stamps do not, if they were not set alike, nor those of the machine that a virtual one was moved to.
+    /// Whether stamps and clock have gone the same way between two looks: to 1 in 1,000, and what the looks took. Another
+    /// processor's stamps do not, if they were not set alike; nor does a clock that is made to go much faster.
     static func agree(_ one: Look, _ other: Look, _ pace: UInt64) -> Bool {
         let apart = other.instant &- one.instant
-        if apart > comparable { return true }
         let stamps = other.stamp &- one.stamp
-        if stamps > UInt64(comparable) << 4 { return false }
-        return (nanoseconds(stamps, pace) &- apart).magnitude <= UInt64(max(apart, 0)) >> 8 + 2_000
+        if apart > comparable || stamps > UInt64(comparable) << 4 { return true }
+        return (nanoseconds(stamps, pace) &- apart).magnitude <= UInt64(max(apart, 0)) >> 10 + 400
     }
 }

@@ -11,13 +11,16 @@ import Synchronization
 /// - A look is gone by for a tenth of a millisecond (`span`) and then there is a new one. So whatever is wrong with time
 ///   stamps on a machine, a wrong answer is off by no more than that.
 /// - A look is taken as an instant that was *before* the clock was read, and the stamps are taken to be a thousandth
-///   slower than they are found to be (`bias`), which is more than the clock's adjustments (500 parts in a million) and
-///   the error of the measurement together. So what is said is ahead of the clock, a little more from look to look.
+///   slower than they are found to be (`bias`), which is more than what daemons adjust the clock by (500 parts in a
+///   million) and the error of the measurement together. So what is said is ahead of the clock, a little more from look
+///   to look.
 /// - Once it is ahead by more than `slack`, the stamps are taken to be a thousandth quicker until the next look: in that
 ///   time it cannot fall back by more.
 /// - Time stamps are gone by only if the processor says that they are even, if a look takes less than a quarter of a
-///   microsecond, which it does only where the kernel makes the time from the same stamps, and as long as they
-///   and the clock agree from look to look (`Pace`).
+///   microsecond, which it does only where the kernel makes the time from the same stamps, and as long as they and the
+///   clock agree from look to look (`Pace`). Where they do not, because somebody makes the clock go much faster (chrony
+///   may, by 8 in 100), the answers since the last look were behind by what the clock has gained: 8 microseconds. (What
+///   is between 1 and 4 in 1,000 is not noticed, and is a fifth of a microsecond.)
 ///
 /// Its fields are the thread's own. A signal handler on it may come between any two instructions: it finds `span` 0 while
 /// they are written, and then leaves them alone.
@@ -29,9 +32,10 @@ struct QuickClock: ~Copyable {
     private let span = Atomic<UInt64>(0)
     /// What a stamp is taken for, as `Pace` has it.
     private let rate = Atomic<UInt64>(0)
-    /// What the clock said at that look, and what `span` is or was; 0 before the first.
+    /// What the clock said at that look, what `span` is or was, and the pace that was known; 0 before the first.
     private let looked = Atomic<Int64>(0)
     private let length = Atomic<UInt64>(0)
+    private let pace = Atomic<UInt64>(0)
     private let isLooking = Atomic<UInt32>(0)
 
     private static let spanNanoseconds: UInt64 = 100_000
@@ -67,32 +71,40 @@ struct QuickClock: ~Copyable {
     borrowing func go(by look: Look, _ known: borrowing Pace) -> Int64 {
         span.set(0)
         let pace = known.learn(look)
-        let start = max(look.instant, latest(at: look.stamp))
-        if pace == 0 { return start }
-        let ahead = start &- look.instant
-        let isRight =
-            length.get() == 0 || Pace.agree(Look(stamp: stamp.get(), instant: looked.get(), took: 0), look, pace)
-        if ahead > QuickClock.mostAhead || !isRight {
-            known.giveUp()
-            return look.instant
+        let latest = instant.get() &+ Pace.nanoseconds(min(look.stamp &- stamp.get(), length.get()), rate.get())
+        let ahead = latest &- look.instant
+        if pace == 0 { return ahead > QuickClock.mostAhead ? look.instant : max(latest, look.instant) }
+        // What was measured anew since then says nothing about how it was.
+        if pace == self.pace.get() {
+            let last = Look(stamp: stamp.get(), instant: looked.get(), took: 0)
+            if ahead > QuickClock.mostAhead || !Pace.agree(last, look, pace) {
+                forget()
+                known.disagree()
+                return look.instant
+            }
         }
+        let start = ahead > QuickClock.mostAhead ? look.instant : max(latest, look.instant)
         let bias = pace >> QuickClock.biasShift
-        let rate = ahead > QuickClock.slack ? pace &- bias : pace &+ bias
         let length = (QuickClock.spanNanoseconds << Pace.shift) / pace
         belaycore_compiler_barrier()
         stamp.set(look.stamp)
         looked.set(look.instant)
         instant.set(start)
-        self.rate.set(rate)
+        self.pace.set(pace)
+        rate.set(ahead > QuickClock.slack ? pace &- bias : pace &+ bias)
         self.length.set(length)
         belaycore_compiler_barrier()
         span.set(length)
         return start
     }
 
-    /// What it has said at most, until now.
-    private borrowing func latest(at stamp: UInt64) -> Int64 {
-        instant.get() &+ Pace.nanoseconds(min(stamp &- self.stamp.get(), length.get()), rate.get())
+    /// Begins anew. In the child of a fork, because the clock may be another one there (time_namespaces(7)).
+    borrowing func forget() {
+        span.set(0)
+        belaycore_compiler_barrier()
+        pace.set(0)
+        instant.set(0)
+        length.set(0)
     }
 }
 
