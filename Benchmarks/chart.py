@@ -14,7 +14,7 @@ from report import times
 
 # What a reader asks first; cases that were not measured are left out.
 SHOWN = (
-    ("derive.cancel", "derive, cancel, close"),
+    ("derive.cancel", "derive, close"),
     ("derive.timeout", "derive with a timeout, close"),
     ("threads.cancel.2", "derive from two threads"),
     ("ask.is_done.live", "is it done? (live)"),

@@ -273,7 +273,7 @@ static void print_text(void) {
         const struct operation *most = &operations[0];
         for (int i = 1; i < COUNT; i++)
             if (operations[i].ns * operations[i].calls > most->ns * most->calls) most = &operations[i];
-        printf("Verdict: over %s, most of all by \"%s\". docs/audit.md has the levers; BELAY_AUDIT=1 finds "
+        printf("Verdict: over %s, most of all by \"%s\". docs/README.md has the levers; BELAY_AUDIT=1 finds "
                "them.\n", over_what(bill), most->title);
     }
 }

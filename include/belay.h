@@ -1009,7 +1009,8 @@ typedef enum belay_tree_format { BELAY_TREE_TEXT = 0, BELAY_TREE_JSON = 1, BELAY
  * As JSON: {"now":…,"contexts":[…]}, the contexts in one flat array, parents first, each with id, parent (null for
  * `ctx`), depth, kind (background, todo, runtime, cancel, timeout, value, data, detached, lite, merge, custom,
  * signals), state (live, canceled, deadline), attached, closed, runtime (its number), and where there is one name,
- * deadline, remaining, age (nanoseconds; known of contexts that a profile noted) and cause {code, message}. Names of
+ * deadline, remaining, cause {code, message}, and of contexts that were sampled (belay_profile_rate) age (nanoseconds)
+ * and site, the first few calls of the stack that derived it: "belay_with_cancel+0x23 (app) < handle+0x1f (app)". Names of
  * keys and pools are cut at 23 bytes, and those of runtimes at 8. Members may be added later. Text and DOT are for
  * people, and may change. A merged context stands below its first parent, a lite context whose parent has gone below
  * the background.

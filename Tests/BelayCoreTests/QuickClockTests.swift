@@ -147,7 +147,9 @@ import Testing
     }
 
     /// Stamps of another processor, or of another machine that this one was moved to, or after a sleep.
-    @Test(arguments: [-3e9, -40_000, -9_000, 9_000, 40_000, 150_000, 3e7, 1e13]) func aJumpDoesLittle(nanoseconds: Double) {
+    @Test(arguments: [-3e9, -40_000, -9_000, 9_000, 40_000, 150_000, 3e7, 1e13]) func aJumpDoesLittle(
+        nanoseconds: Double
+    ) {
         guard evenStamps else { return }
         let machine = Machine(threads: 2, stampsPerNanosecond: 2, seed: 3)
         machine.awaitPace()

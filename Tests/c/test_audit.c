@@ -134,7 +134,31 @@ static void close_late(void) {
     belay_close(watched);
 }
 
+// --- One that leaks one in eight of its requests -------------------------------------------------------------------
+
+APART static belay_ctx begin_request(belay_ctx service) {
+    belay_ctx request = belay_with_timeout(service, BELAY_SEC(100));
+    STAY;
+    return request;
+}
+
+static void leak_some(void) {
+    belay_ctx service = belay_with_cancel(belay_background());
+    for (int i = 0; i < 9600; i++) {
+        belay_ctx request = begin_request(service);
+        (void)belay_stop(belay_on_done(request, check_ignore, NULL));
+        if (i % 8 != 0) belay_close(request);
+    }
+    check_sleep(BELAY_MS(1200));
+}
+
 // --- The clean one ------------------------------------------------------------------------------------------------
+
+static bool make_dear(void *item, void *unused) {
+    (void)unused;
+    memset(item, 1, sizeof(void *));
+    return true;
+}
 
 static void be_clean(void) {
     static const belay_key key = {"user"};
@@ -161,6 +185,13 @@ static void be_clean(void) {
     for (int i = 0; i < 8; i++) belay_close(workers[i]);
     belay_close(service);
     CHECK_IS(belay_pool_free(pool), BELAY_OK);
+    // A few bytes that are dear to make, and one foreign parent that was asked little.
+    static const belay_custom_ops polled = {.size = sizeof polled, .err = poll_it};
+    belay_pool_desc dear = {.size = sizeof dear, .item_size = sizeof(void *), .init = make_dear};
+    CHECK_IS(belay_pool_free(belay_pool_new(&dear)), BELAY_OK);
+    belay_ctx foreign = belay_custom(&polled, NULL);
+    CHECK(!belay_is_done(foreign));
+    belay_close(foreign);
 }
 
 // --- One that leaves contexts open: no symptom, but said ------------------------------------------------------------
@@ -270,6 +301,15 @@ static void a_late_close_is_one_whatever_the_end_was(void) {
     says("2100 of 2100 contexts stayed open for more than a second");
 }
 
+static void a_leak_among_much_that_is_closed(void) {
+    (void)audit_of("leak", "BELAY_PROFILE_RATE=1");
+    says("belay audit: 1 symptom (");
+    says("1200 contexts are open for more than a second, of 9600 that were derived there");
+    says("begin_request+0x");
+    (void)audit_of("leak", "BELAY_PROFILE_RATE=4");
+    says("Contexts that are never closed");
+}
+
 static void samples_are_enough(void) {
     (void)audit_of("wasteful", "BELAY_PROFILE_RATE=8");
     for (int i = 0; i < 10; i++)
@@ -278,7 +318,7 @@ static void samples_are_enough(void) {
 
 static void a_clean_program_is_clean(void) {
     (void)audit_of("clean", "BELAY_PROFILE_RATE=1");
-    CHECK_IS(strcmp(text, "belay audit: nothing found (15010 derivations, all sampled)\nopen now: no context\n"), 0);
+    CHECK_IS(strcmp(text, "belay audit: nothing found (15012 derivations, all sampled)\nopen now: no context\n"), 0);
     (void)audit_of("clean", "BELAY_PROFILE_RATE=0");
     CHECK(strncmp(text, "belay audit: nothing found (about", 33) == 0);
     says("1 in 64 sampled");
@@ -313,6 +353,7 @@ int main(int count, char **arguments) {
         if (strcmp(arguments[1], "wasteful") == 0) be_wasteful();
         if (strcmp(arguments[1], "clean") == 0) be_clean();
         if (strcmp(arguments[1], "late") == 0) close_late();
+        if (strcmp(arguments[1], "leak") == 0) leak_some();
         if (strcmp(arguments[1], "open") == 0) leave_open();
         if (strcmp(arguments[1], "by hand") == 0) CHECK_IS(belay_audit_write(STDERR_FILENO), BELAY_OK);
         belay_close(belay_with_cancel(belay_background()));
@@ -323,6 +364,7 @@ int main(int count, char **arguments) {
     static const struct check_test tests[] = {
         TEST(every_symptom_is_found),
         TEST(a_late_close_is_one_whatever_the_end_was),
+        TEST(a_leak_among_much_that_is_closed),
         TEST(samples_are_enough),
         TEST(a_clean_program_is_clean),
         TEST(what_is_open_is_said),

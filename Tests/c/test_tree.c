@@ -279,6 +279,41 @@ static void ends_and_causes(void) {
     check_close(top);
 }
 
+#ifdef __clang__
+__attribute__((noinline))
+#else
+__attribute__((noinline, noclone))
+#endif
+static belay_ctx made_here(belay_ctx parent) {
+    belay_ctx ctx = belay_with_cancel(parent);
+    __asm__ volatile("" ::: "memory"); // no tail call
+    return ctx;
+}
+
+// Of what was sampled, how old it is and where it was made; of the rest, nothing.
+static void where_it_was_made(void) {
+    belay_ctx top = made_here(background);
+    CHECK_IS(belay_profile_rate(1), BELAY_OK);
+    belay_ctx below = made_here(top);
+    CHECK_IS(belay_profile_rate(0), BELAY_OK);
+    CHECK_IS(belay_cancel_cause(below, 7, "seven"), BELAY_OK);
+    struct text text = json(top);
+    CHECK_SAYS(line_of(&text, below), "\"site\":\"belay_with_cancel+0x");
+    CHECK_SAYS(line_of(&text, below), " < made_here+0x");
+    CHECK_SAYS(line_of(&text, below), "\"age\":");
+    CHECK(!says(line_of(&text, top), "\"site\":") && !says(line_of(&text, top), "\"age\":"));
+    free(text.bytes);
+    text = written(top, BELAY_TREE_TEXT);
+    CHECK(strstr(text.bytes, " s old, made by belay_with_cancel+0x") != NULL);
+    free(text.bytes);
+    text = written(top, BELAY_TREE_DOT);
+    CHECK(strstr(text.bytes, "[label=\"cancel\\ncause 7: seven\\n0.") != NULL);
+    CHECK(strstr(text.bytes, " s old\\nbelay_with_cancel+0x") != NULL);
+    free(text.bytes);
+    check_close(below);
+    check_close(top);
+}
+
 // The one at the top was taken at its word, which says nothing of an end that nobody has noticed.
 static void a_top_that_ended_unnoticed(void) {
     for (int deadline = 0; deadline < 2; deadline++) {
@@ -341,7 +376,7 @@ static void dot(void) {
     CHECK(strncmp(text.bytes, "digraph belay {\n", 16) == 0);
     CHECK(strcmp(text.bytes + text.length - 3, "\n}\n") == 0);
     CHECK(strstr(text.bytes, "[label=\"value\\ntenant\\n") != NULL);
-    CHECK(strstr(text.bytes, "\\na \\\"quote\\\" \", color=gray") != NULL);
+    CHECK(strstr(text.bytes, "\\ncause 3: a \\\"quote\\\" \", color=gray") != NULL);
     if (system("command -v dot >/dev/null 2>&1") == 0) {
         FILE *graphviz = popen("dot -Tsvg >/dev/null", "w");
         CHECK(graphviz != NULL && fwrite(text.bytes, 1, text.length, graphviz) == text.length);
@@ -492,7 +527,7 @@ static void write_meanwhile(void) {
 int main(void) {
     background = belay_background();
     const struct check_test tests[] = {
-        TEST(every_kind), TEST(runtimes), TEST(ends_and_causes), TEST(a_top_that_ended_unnoticed),
+        TEST(every_kind), TEST(runtimes), TEST(ends_and_causes), TEST(where_it_was_made), TEST(a_top_that_ended_unnoticed),
         TEST(names_that_are_none), TEST(dot),
         TEST(deep_and_wide), TEST(descriptors), TEST(write_meanwhile),
     };

@@ -21,6 +21,7 @@ enum Audit {
         static let callbacks: UInt32 = 1000
         static let endlessCallbacks: UInt64 = 100
         static let plain: UInt64 = 10_000
+        static let polled: UInt64 = 10
     }
 
     static func write(_ descriptor: Int32) -> belay_status {

@@ -83,8 +83,8 @@ struct Findings {
             self[.late].pointee.add(number, late, of: derived)
             self[.late].pointee.extra = max(self[.late].pointee.extra, site.value(.latest))
         }
-        // What is old and open where hardly anything was ever closed.
-        if aged[number] >= Audit.Least.derived && site.closed &* 10 < derived {
+        // What is old and open, unless it is little beside all that came from there.
+        if aged[number] >= Audit.Least.derived && aged[number] &* 10 >= derived {
             self[.leaked].pointee.add(number, aged[number], of: derived)
         }
         let depth = site.value(.depth)
@@ -98,10 +98,12 @@ struct Findings {
 
     private func lookAtPolledParents() {
         let ever = Sampler.pointer.pointee.polledEver.get()
-        if ever == 0 { return }
+        let open = Globals.pointer.pointee.foreign.count(.polled)
+        // A few that have gone were asked little.
+        if open == 0 && ever < Audit.Least.polled { return }
         self[.polled].pointee.isFound = true
         self[.polled].pointee.count = ever
-        self[.polled].pointee.of = Globals.pointer.pointee.foreign.count(.polled)
+        self[.polled].pointee.of = open
     }
 
     private func lookAtPools() {
@@ -112,7 +114,8 @@ struct Findings {
         for number in 1..<Pool.count {
             let pool = Pool.at(number)
             let isOpen = pool.pointee.state.load(ordering: .acquiring) >> Handle.kindShift & 15 == Kind.pool
-            if isOpen && pool.pointee.itemBytes.get() < UInt64(Audit.smallItem) {
+            let isPlain = pool.pointee.make.get() == 0 && pool.pointee.drop.get() == 0
+            if isOpen && isPlain && pool.pointee.itemBytes.get() < UInt64(Audit.smallItem) {
                 self[.small].pointee.extra = pool.pointee.itemBytes.get()
                 self[.small].pointee.address = UInt64(UInt(bitPattern: pool.name))
                 return

@@ -107,8 +107,7 @@ struct AuditReport: ~Copyable {
                 output.put(" after it")
             }
         case .leaked:
-            output.put("# contexts are open for more than a second, at places where of #", count, whole)
-            output.put(" hardly any was closed")
+            output.put("# contexts are open for more than a second, of # that were derived there", count, whole)
         case .grouped:
             output.put("# of # contexts with a deadline", count, whole)
             output.put(" were derived by a group's task from the group's context")
@@ -133,7 +132,7 @@ struct AuditReport: ~Copyable {
             output.put(areEndless ? "; # callbacks wait on one context" : "# callbacks wait on one context", found.of)
         }
         output.put(", most often ")
-        function(found.address)
+        stacks.put(function: found.address, to: &output)
     }
 
     /// A time, in the unit that suits it.
@@ -149,61 +148,13 @@ struct AuditReport: ~Copyable {
         }
     }
 
-    // MARK: places
-
-    /// The first few calls of a site's stack.
+    /// A line for a site.
     @inline(never) private mutating func place(_ number: Int, _ share: UInt64) {
         if number == 0 { return }
-        let site = Site.at(number)
-        let start = stacks.start(of: site)
         output.put("           ")
         if share != 0 { output.put("#x ", share) }
-        var shown = 0
-        for position in start..<max(site.frameCount, start) where shown < 4 {
-            let address = site.frame(position)
-            let name = stacks.mappings.symbol(address)?.name
-            // What of ours is in between says nothing, and what is beyond main neither.
-            if let name, shown != 0 && name.begins("$") && name.begins("9BelayCore", at: 2) { continue }
-            if shown != 0 { output.put(" < ") }
-            function(address)
-            shown += 1
-            if let name, name.count == 4 && name.begins("main") { break }
-        }
-        if shown == 0 { output.put("(no stack)") }
+        stacks.put(Site.at(number), to: &output)
         output.put("\n")
-    }
-
-    /// "name+0x1f (file)"; without a name the address in the file, as addr2line wants it.
-    @inline(never) private mutating func function(_ address: UInt64) {
-        let symbol = stacks.mappings.symbol(address)
-        if let symbol {
-            output.put(bytes: symbol.name)
-            if symbol.distance != 0 {
-                output.put("+0x")
-                output.put(hex: symbol.distance)
-            }
-        }
-        guard let number = stacks.mappings.find(address) else {
-            if symbol == nil {
-                output.put("0x")
-                output.put(hex: address)
-            }
-            return
-        }
-        let mapping = stacks.mappings[number]
-        if symbol == nil {
-            output.put("0x")
-            output.put(hex: address - mapping.start + mapping.offset)
-        }
-        output.put(" (")
-        var name = UnsafePointer(mapping.path)
-        var next = name
-        while next.pointee != 0 {
-            if next.pointee == 47 { name = next + 1 }
-            next += 1
-        }
-        output.put(cString: name)
-        output.put(")")
     }
 }
 
@@ -221,43 +172,43 @@ extension Symptom {
         Deadlines that the parent's already covers\0\
         each call gets a timeout of its own, though the request's ends first\0\
         pass the parent on; or derive one context with the common deadline and share it\0\
-        deadlines-that-the-parents-already-covers\0\
+        deadlines-that-the-parents-already-covers, docs/share-one-deadline.md\0\
         Long chains of values\0\
         each layer adds a value of its own: trace, user, tenant, request, session, ...\0\
         put the fields into one struct and carry that as request data: belay_pool_new, belay_with_data\0\
-        long-chains-of-values\0\
+        long-chains-of-values, docs/consolidate-values.md\0\
         Very many long-lived children of one context\0\
         workers that live as long as the process are derived from something that is not a root\0\
         derive them from belay_background() or a runtime's root, and end them by a list or a signal\0\
-        very-many-long-lived-children-of-one-context\0\
+        very-many-long-lived-children-of-one-context, docs/independent-roots.md\0\
         Foreign parents that can only be polled\0\
         its belay_custom_ops have err alone: whoever asks must call it, and with listeners a timer does\0\
         give it an inner context of Belay's, a hook (after_func), or a descriptor (done_fd)\0\
-        foreign-parents-that-can-only-be-polled\0\
+        foreign-parents-that-can-only-be-polled, docs/delegate-in-foreign-parents.md\0\
         Callbacks that are never stopped\0\
         each piece of work registers one, and leaves without belay_stop\0\
         belay_stop what is not needed any more, or register on the request's own context\0\
-        callbacks-that-are-never-stopped\0\
+        callbacks-that-are-never-stopped, docs/callbacks-not-threads.md\0\
         Contexts that are closed late\0\
         the close waits for something else, or for nothing: a list that is never cleaned, a lost handle\0\
         belay_close right where the work ends (BELAY_SCOPED in C); belay_cancel does not close\0\
-        contexts-that-are-closed-late\0\
+        contexts-that-are-closed-late, docs/what-not-to-do.md\0\
         Contexts that are never closed\0\
-        some path leaves without belay_close; or they are meant to live as long as the process\0\
+        some path leaves without belay_close; or they are meant to live so long\0\
         belay_close each once (BELAY_SCOPED in C); see them with BELAY_PROFILE_LIVE\0\
-        contexts-that-are-never-closed\0\
+        contexts-that-are-never-closed, docs/measure-with-profiles.md\0\
         A context for each task of a group\0\
         each task derives its own timeout, though all have the same time\0\
         derive one context with the timeout, and make the group under it\0\
-        a-context-for-each-task-of-a-group\0\
+        a-context-for-each-task-of-a-group, docs/one-context-for-a-group.md\0\
         Pools of small items\0\
         a pool where the data would fit beside something else\0\
         put the fields into the item of a pool that is there anyway, or hang them on by belay_with_value\0\
-        pools-of-small-items\0\
+        pools-of-small-items, docs/pooled-request-data.md\0\
         Contexts that a lite one could be\0\
         they are derived to be asked, or for their deadline, and nothing more\0\
         belay_local_open, on the stack of the function that asks it; belay_lite where it is handed on\0\
-        contexts-that-a-lite-one-could-be\0
+        contexts-that-a-lite-one-could-be, docs/lite-contexts.md\0
         """
     }
 }

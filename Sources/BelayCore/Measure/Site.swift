@@ -92,8 +92,6 @@ struct Site {
         return derived > closed ? derived - closed : 0
     }
 
-    var closed: UInt64 { value(.gone) &+ value(.kept) }
-
     var frameCount: Int { Int(value(.shape) & 0xFFFF_FFFF) }
     var kind: UInt64 { value(.shape) >> 32 }
     /// The address of a call, innermost first.

@@ -126,6 +126,9 @@ struct Tree {
     private func writeItems(_ format: belay_tree_format, _ writer: inout Writer) {
         var index = top
         var depth = 0
+        // Where a context was made is known of samples only. (Without memory for the names nothing is said of it.)
+        var stacks = Site.count > 1 ? Stacks() : nil
+        defer { stacks?.free() }
         while true {
             settle(index)
             let mine = entry(index)
@@ -133,9 +136,9 @@ struct Tree {
             let parent = index == top ? nil : entry(above).pointee.handle(above)
             let item = TreeItem(entry: mine, index: index, depth: depth, parent: parent)
             switch format {
-            case BELAY_TREE_JSON: item.writeJSON(&writer)
-            case BELAY_TREE_DOT: item.writeDot(&writer)
-            default: item.writeText(&writer)
+            case BELAY_TREE_JSON: item.writeJSON(&writer, &stacks)
+            case BELAY_TREE_DOT: item.writeDot(&writer, &stacks)
+            default: item.writeText(&writer, &stacks)
             }
             if mine.pointee.firstChild != 0 {
                 index = mine.pointee.firstChild

@@ -32,6 +32,12 @@ struct TreeItem {
         return cause
     }
 
+    /// Where it was made, if it was sampled.
+    var site: Site? {
+        let number = Birth.siteNumber(of: index)
+        return number == 0 ? nil : Site.at(number)
+    }
+
     var age: Int64? { Birth.instant(of: index).map { max(Clock.now - $0, 0) } }
 }
 
@@ -62,7 +68,7 @@ extension TreeItem {
 
     private static let deepest = 40
 
-    func writeText(_ writer: inout Writer) {
+    func writeText(_ writer: inout Writer, _ stacks: inout Stacks?) {
         for _ in 0..<min(depth, TreeItem.deepest) { writer.put("  ") }
         // A chain may be a million long.
         if depth > TreeItem.deepest { writer.put("[#] ", Int64(depth)) }
@@ -72,7 +78,13 @@ extension TreeItem {
             writer.put(nameOf: self)
             writer.put("\"")
         }
-        if index >= Root.firstFree { describeText(&writer) }
+        if index >= Root.firstFree {
+            describeText(&writer)
+            if let site, stacks != nil {
+                writer.put(", made by ")
+                stacks?.put(site, to: &writer)
+            }
+        }
         writer.put("\n")
     }
 
@@ -108,7 +120,7 @@ extension TreeItem {
 
     // MARK: an object of JSON
 
-    func writeJSON(_ writer: inout Writer) {
+    func writeJSON(_ writer: inout Writer, _ stacks: inout Stacks?) {
         writer.put(parent == nil ? "\n{\"id\":\"" : ",\n{\"id\":\"")
         writer.put(handle)
         writer.put("\",\"parent\":")
@@ -131,6 +143,11 @@ extension TreeItem {
         }
         if let left = remaining { writer.put(",\"deadline\":#,\"remaining\":#", entry.pointee.deadline, left) }
         if let age { writer.put(",\"age\":#", age) }
+        if let site, stacks != nil {
+            writer.put(",\"site\":\"")
+            stacks?.put(site, to: &writer)
+            writer.put("\"")
+        }
         if let cause {
             writer.put(",\"cause\":{\"code\":#,\"message\":\"", cause.code)
             writer.put(messageOf: cause)
@@ -144,7 +161,7 @@ extension TreeItem {
     // MARK: a box of Graphviz's, and its arrow
 
     /// What has ended is grey, what joined the tree has a thick frame.
-    func writeDot(_ writer: inout Writer) {
+    func writeDot(_ writer: inout Writer, _ stacks: inout Stacks?) {
         writer.put("  \"")
         writer.put(handle)
         writer.put("\" [label=\"")
@@ -154,6 +171,15 @@ extension TreeItem {
             writer.put(nameOf: self, isPlain: true)
         }
         describeDot(&writer)
+        if let age {
+            writer.put("\\n")
+            writer.put(seconds: age)
+            writer.put(" s old")
+        }
+        if let site, stacks != nil {
+            writer.put("\\n")
+            stacks?.put(site, to: &writer, isPlain: true)
+        }
         writer.put("\"")
         if status != BELAY_OK { writer.put(", color=gray, fontcolor=gray") }
         if isAttached { writer.put(", penwidth=2") }
@@ -176,6 +202,7 @@ extension TreeItem {
         }
         writer.put("\\n")
         if let cause {
+            writer.put("cause #: ", cause.code)
             writer.put(messageOf: cause, isPlain: true)
         } else {
             writer.put(status.text)

@@ -74,7 +74,8 @@ extension Pool {
         pool.pointee.drop.set(address(unsafeBitCast(desc.drop, to: UnsafeRawPointer?.self)))
         pool.pointee.owner.set(address(UnsafeRawPointer(desc.`self`)))
         pool.pointee.itemBytes.set(UInt64(desc.item_size))
-        if desc.item_size < Audit.smallItem {
+        // With init or drop an item is more than its bytes.
+        if desc.item_size < Audit.smallItem && desc.`init` == nil && desc.drop == nil {
             Sampler.pointer.pointee.smallPoolsEver.wrappingAdd(1, ordering: .relaxed)
         }
         pool.pointee.cap.set(desc.cap == 0 ? .max : UInt64(UInt(bitPattern: desc.cap)))
