@@ -1010,8 +1010,8 @@ typedef enum belay_tree_format { BELAY_TREE_TEXT = 0, BELAY_TREE_JSON = 1, BELAY
  * `ctx`), depth, kind (background, todo, runtime, cancel, timeout, value, data, detached, lite, merge, custom,
  * signals), state (live, canceled, deadline), attached, closed, runtime (its number), and where there is one name,
  * deadline, remaining, cause {code, message}, and of contexts that were sampled (belay_profile_rate) age (nanoseconds)
- * and site, the first few calls of the stack that derived it: "belay_with_cancel+0x23 (app) < handle+0x1f (app)". Names of
- * keys and pools are cut at 23 bytes, and those of runtimes at 8. Members may be added later. Text and DOT are for
+ * and site, the first few calls of the stack that derived it: "belay_with_cancel+0x23 (app) < handle+0x1f (app)". Names
+ * of keys and pools are cut at 23 bytes, and those of runtimes at 8. Members may be added later. Text and DOT are for
  * people, and may change. A merged context stands below its first parent, a lite context whose parent has gone below
  * the background.
  *
@@ -1020,8 +1020,8 @@ typedef enum belay_tree_format { BELAY_TREE_TEXT = 0, BELAY_TREE_JSON = 1, BELAY
  * is held up and nothing is locked, but while a context is looked at it is held: belay_reset may say BELAY_EBUSY, and a
  * drop function may run on this thread. Takes time and memory in proportion to the most contexts there have been, 64
  * bytes each, which it gives back. Blocks as long as writing to `fd` does; raises no SIGPIPE. BELAY_OK; BELAY_EINVAL
- * for a format that is none; BELAY_ESYSTEM if writing fails (errno says why; some may be written); BELAY_ENOMEM; as for
- * every call BELAY_EINVAL, BELAY_ESTALE or BELAY_EFORK for the context. */
+ * for a format that is none or a negative descriptor; BELAY_ESYSTEM if writing fails (errno says why; some may be
+ * written); BELAY_ENOMEM; as for every call BELAY_EINVAL, BELAY_ESTALE or BELAY_EFORK for the context. */
 belay_status belay_tree_write(belay_ctx ctx, belay_tree_format format, int fd);
 
 /* Switches sampling on or off: of the derivations of each thread one in `every`, at random distances, is remembered

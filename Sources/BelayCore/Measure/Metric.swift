@@ -53,7 +53,7 @@ enum Metric: Int {
         /ctx/ended/canceled:contexts\0canceled\0ended by a cancel\0\
         /ctx/ended/deadline:contexts\0deadline\0ended by their own deadline\0\
         /ctx/ended/parent:contexts\0parent\0ended with a parent, and known to have\0\
-        /ctx/ended/closed:contexts\0closed\0closed before anything else ended them\0\
+        /ctx/ended/closed:contexts\0closed\0closed before anything else was seen to end them\0\
         counter\0belay_contexts_attached_total\0\0Contexts that joined the tree, for a listener.\0\
         /ctx/attached:contexts\0\0contexts that joined the tree, for a listener\0\
         counter\0belay_contexts_reset_total\0\0Contexts made ready for another use.\0\

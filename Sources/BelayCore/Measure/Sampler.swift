@@ -58,7 +58,7 @@ struct Sampler: ~Copyable {
     @inline(never) static func configure() {
         guard pointer.pointee.isConfigured.exchange(1, ordering: .relaxed) == 0 else { return }
         let rate = Environment.number("BELAY_PROFILE_RATE")
-        let audits = Environment.number("BELAY_AUDIT") != 0
+        let audits = Environment.isOn("BELAY_AUDIT")
         if audits { belaycore_watch_exit() }
         switchOn(rate != 0 ? rate : audits ? Audit.usualRate : 0)
     }

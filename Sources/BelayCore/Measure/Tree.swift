@@ -201,7 +201,7 @@ struct Tree {
 
 @_cdecl("belay_tree_write") @implementation
 public func belay_tree_write(_ ctx: belay_ctx, _ format: belay_tree_format, _ fd: Int32) -> belay_status {
-    guard format == BELAY_TREE_TEXT || format == BELAY_TREE_JSON || format == BELAY_TREE_DOT else {
+    guard fd >= 0, format == BELAY_TREE_TEXT || format == BELAY_TREE_JSON || format == BELAY_TREE_DOT else {
         return BELAY_EINVAL
     }
     let handle = Handle(ctx)

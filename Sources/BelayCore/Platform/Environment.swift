@@ -3,6 +3,12 @@ import CBelayPlatform
 
 /// The variables of the process's environment.
 enum Environment {
+    /// Whether a variable is set, to something else than nothing or 0.
+    static func isOn(_ name: StaticString) -> Bool {
+        guard let text = belaycore_environment(name.cString) else { return false }
+        return text.pointee != 0 && text.pointee != 48
+    }
+
     /// The decimal number that a variable starts with; 0 if there is none.
     static func number(_ name: StaticString) -> UInt32 {
         let name = name.cString

@@ -92,7 +92,7 @@ struct Pace: ~Copyable {
             phase.compareExchange(expected: before, desired: Pace.busy, ordering: .acquiring).exchanged
         else { return }
         if before == Pace.unknown {
-            let isWanted = belaycore_stamps_evenly() != 0 && Environment.number("BELAY_EXACT_CLOCK") == 0
+            let isWanted = belaycore_stamps_evenly() != 0 && !Environment.isOn("BELAY_EXACT_CLOCK")
             begin(look, isWanted ? Pace.begun : Pace.useless)
             return
         }
