@@ -206,10 +206,24 @@ import Testing
         let machine = Machine(threads: 1, stampsPerNanosecond: 2, seed: 5)
         for _ in 0..<200 {
             machine.expectRight(0, lookTakes: 400...900)
-            machine.pass(1_000_000)
+            machine.pass(1_000)
         }
         #expect(machine.hasGivenUp)
         #expect(machine.quick == 0)
+    }
+
+    /// Looks that are far apart are slow because the caches are cold: no reason to give up.
+    @Test func looksThatAreSlowAndRareAreNot() {
+        guard evenStamps else { return }
+        let machine = Machine(threads: 1, stampsPerNanosecond: 2, seed: 7)
+        for _ in 0..<500 {
+            machine.expectRight(0, lookTakes: 400...900)
+            machine.pass(1_000_000)
+        }
+        #expect(!machine.hasGivenUp)
+        machine.awaitPace()
+        machine.askOften(right: true)
+        #expect(machine.quick > 10_000)
     }
 
     /// Time stamps as this processor has them, beside its clock.

@@ -255,6 +255,12 @@ static void a_timeout_counts_from_now(void) {
     CHECK(seen >= before + BELAY_SEC(60)); // never earlier
     CHECK(belay_remaining(ctx) <= BELAY_SEC(60) + (seen - after));
     check_close(ctx);
+    for (int i = 0; i < 20000; i++) { // never more than was given, as one thread sees it, and never more again
+        ctx = belay_with_timeout(belay_background(), 1 + i % 500);
+        belay_duration first = belay_remaining(ctx), second = belay_remaining(ctx);
+        CHECK(first <= 1 + i % 500 && second <= first);
+        check_close(ctx);
+    }
 }
 
 static void never_means_never(void) {

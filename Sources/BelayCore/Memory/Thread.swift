@@ -92,6 +92,7 @@ struct Thread: ~Copyable {
         belaycore_set_magazines(nil)
         // A callback that left by pthread_exit never came back to take its frame off.
         record.leaveFrames()
+        record.pointee.clock.startOver()
         if Globals.pointer.pointee.forked { return }
         // First, because it may run drop functions, which may do anything: then the thread gets a record again.
         record.emptyPoolMagazines()
@@ -119,7 +120,7 @@ struct Thread: ~Copyable {
             record.pointee.links = 0
             record.pointee.isLettingGo = false
             record.pointee.seat.startOver()
-            record.pointee.clock.forget()
+            record.pointee.clock.startOver()
             record.clearCounters()
             // Ours too: what is around us is work of before the fork, which must not go on.
             record.leaveFrames()

@@ -75,9 +75,10 @@ enum Clock {
             let (left, overflow) = deadline.subtractingReportingOverflow(start)
             if !overflow && left > 0 { return left }
         }
-        // That one is ahead: for whether it has passed, the exact one counts.
+        // That one is ahead: for whether it has passed, the exact one counts. As good as nothing is left.
         let (left, overflow) = deadline.subtractingReportingOverflow(now(in: runtime))
-        return overflow ? never : max(left, 0)
+        if overflow { return never }
+        return max(runtime == 0 ? min(left, 1) : left, 0)
     }
 
     @inline(never) private static func nowElsewhere(_ runtime: UInt32) -> Int64 {

@@ -8,6 +8,7 @@ struct Pace: ~Copyable {
     private let phase: Atomic<UInt32>
     private let failures: Atomic<UInt32>
     private let disagreements: Atomic<UInt32>
+    private let lastFailure: Atomic<Int64>
     /// The first of the two looks. Belongs to whoever has made the phase `busy`.
     private let firstStamp: Atomic<UInt64>
     private let firstInstant: Atomic<Int64>
@@ -26,6 +27,8 @@ struct Pace: ~Copyable {
     private static let mostStamps: UInt64 = 1_500
     private static let mostNanoseconds: Int64 = 250
     private static let failuresInARow: UInt32 = 100
+    /// As close together as they must be to count: what is further apart may be slow because the caches are cold.
+    private static let inARow: Int64 = 20_000
     /// How often the pace is measured anew. Stamps that are not even need it again and again.
     private static let mostDisagreements: UInt32 = 16
     /// How far apart the two looks are: so far that what they take is nothing, and so near that the product fits.
@@ -69,20 +72,21 @@ struct Pace: ~Copyable {
         if phase == Pace.known {
             let pace = found.get()
             let isQuick = look.took <= Pace.mostStamps << 3 && Pace.nanoseconds(look.took, pace) <= Pace.mostNanoseconds
-            note(isQuick)
+            note(isQuick, look.instant)
             return isQuick ? pace : 0
         }
-        note(look.took <= Pace.mostStamps)
+        note(look.took <= Pace.mostStamps, look.instant)
         if look.took <= Pace.mostStamps { measure(look, phase) }
         return 0
     }
 
     /// A look that is always slow is not to be made twice as slow for ever.
-    private borrowing func note(_ isQuick: Bool) {
+    private borrowing func note(_ isQuick: Bool, _ instant: Int64) {
         if isQuick {
             if failures.get() != 0 { failures.set(0) }
         } else {
-            failures.set(failures.get() &+ 1)
+            failures.set(instant &- lastFailure.get() < Pace.inARow ? failures.get() &+ 1 : 0)
+            lastFailure.set(instant)
             if failures.get() >= Pace.failuresInARow { giveUp() }
         }
     }

@@ -10,11 +10,11 @@ import Synchronization
 ///
 /// - A look is gone by for a tenth of a millisecond (`span`) and then there is a new one. So whatever is wrong with time
 ///   stamps on a machine, a wrong answer is off by no more than that.
-/// - A look is taken as an instant that was *before* the clock was read, and the stamps are taken to be a thousandth
-///   slower than they are found to be (`bias`), which is more than what daemons adjust the clock by (500 parts in a
-///   million) and the error of the measurement together. So what is said is ahead of the clock, a little more from look
+/// - A look is taken as an instant that was *before* the clock was read, and the stamps are taken to be two thousandths
+///   slower than they are found to be (`bias`), which is more than what daemons adjust the clock by (from 500 parts in a
+///   million less to 500 more) and the error of the measurement together. So what is said is ahead of the clock, a little more from look
 ///   to look.
-/// - Once it is ahead by more than `slack`, the stamps are taken to be a thousandth quicker until the next look: in that
+/// - Once it is ahead by more than `slack`, the stamps are taken to be two thousandths quicker until the next look: in that
 ///   time it cannot fall back by more.
 /// - Time stamps are gone by only if the processor says that they are even, if a look takes less than a quarter of a
 ///   microsecond, which it does only where the kernel makes the time from the same stamps, and as long as they and the
@@ -22,8 +22,13 @@ import Synchronization
 ///   may, by 8 in 100), the answers since the last look were behind by what the clock has gained: 8 microseconds. (What
 ///   is between 1 and 4 in 1,000 is not noticed, and is a fifth of a microsecond.)
 ///
-/// Its fields are the thread's own. A signal handler on it may come between any two instructions: it finds `span` 0 while
-/// they are written, and then leaves them alone.
+/// "Behind" is meant as one thread sees it. A time stamp is not read in order with what other threads write: beside an
+/// instant that another thread has just read and handed over, the answer may be a microsecond early. (A fence would take
+/// what the stamps save.)
+///
+/// Its fields are the thread's own. A signal handler on it that asks may come between any two instructions: it finds
+/// `span` 0 while they are written, and then leaves them alone. (One that takes a look, which only what must not be called
+/// in a handler does, may come between two reads: then one answer is off by no more than the span.)
 struct QuickClock: ~Copyable {
     /// Of the last look: the stamp from before it, and the instant that is taken for that stamp's.
     private let stamp = Atomic<UInt64>(0)
@@ -39,9 +44,9 @@ struct QuickClock: ~Copyable {
     private let isLooking = Atomic<UInt32>(0)
 
     private static let spanNanoseconds: UInt64 = 100_000
-    /// One in 1,024.
-    private static let biasShift: UInt64 = 10
-    private static let slack: Int64 = 200
+    /// One in 512.
+    private static let biasShift: UInt64 = 9
+    private static let slack: Int64 = 300
     /// More than this ahead is a sign that something is wrong.
     private static let mostAhead: Int64 = 1_000
 
@@ -96,6 +101,12 @@ struct QuickClock: ~Copyable {
         belaycore_compiler_barrier()
         span.set(length)
         return start
+    }
+
+    /// For the record's next thread; and in the child of a fork, where who was looking is not there.
+    borrowing func startOver() {
+        forget()
+        isLooking.set(0)
     }
 
     /// Begins anew. In the child of a fork, because the clock may be another one there (time_namespaces(7)).
