@@ -164,7 +164,8 @@ static void a_loop_drives_it(void) {
     CHECK(belay_after_func(ctx, check_count, &ran).bits != 0);
     belay_instant deadline = 0;
     CHECK(belay_deadline(ctx, &deadline));
-    CHECK_IS(belay_runtime_next(runtime), deadline);
+    belay_instant next = belay_runtime_next(runtime);
+    CHECK(next == deadline || (next > deadline && next <= belay_now())); // the present, if it is due already
     CHECK(belay_timer_after(root, BELAY_MS(5), check_count, &ran).bits != 0);
     int polls = 0;
     while (ran < 2) {
