@@ -205,18 +205,7 @@ extension UnsafeMutablePointer where Pointee == Node {
     var knownEnd: (reason: Reason, instant: Int64) {
         let state = state
         let shape = state.shape
-        if state.isDone {
-            let reason = Reason(state.verdict)
-            switch reason {
-            case .deadline: return (reason, state.runtime == 0 ? pointee.deadline.get() : Clock.never)
-            case .canceled, .cause:
-                let at = shape == Kind.scope ? pointee.endedAt.get() : 0
-                return (reason, at != 0 && state.runtime == 0 ? at : Clock.never)
-            default:
-                let origin = shape == Kind.scope ? pointee.origin.get() : 0
-                return (reason, origin == 0 ? Clock.never : BelayCore.node(origin).knownEnd.instant)
-            }
-        }
+        if state.isDone { return (Reason(state.verdict), notedEnd(state)) }
         if shape == Kind.lite {
             let deadline = pointee.deadline.get()
             let isPast = state.has(State.timed) && Clock.hasPassed(deadline, in: state.runtime)
@@ -231,10 +220,33 @@ extension UnsafeMutablePointer where Pointee == Node {
         }
         var above = pointee.scope.get()
         for _ in 0..<State.longestRun where above != 0 {
-            let end = BelayCore.node(above).state
-            if end.isDone { return (Reason(end.verdict.inherited), BelayCore.node(above).knownEnd.instant) }
-            above = BelayCore.node(above).pointee.scope.get()
+            let scope = BelayCore.node(above)
+            let end = scope.state
+            if end.isDone { return (Reason(end.verdict.inherited), scope.notedEnd(end)) }
+            above = scope.pointee.scope.get()
         }
         return (.closed, Clock.never)
+    }
+
+    /// When it ended, of what is done: by its own words, or those of the scope that it ended with; `Clock.never` if these
+    /// do not tell.
+    private func notedEnd(_ state: State) -> Int64 {
+        if !state.verdict.isInherited { return ownEnd(state) }
+        let origin = state.shape == Kind.scope ? pointee.origin.get() : 0
+        // In a cell that has become another's this word may be part of a pointer: as in `cause`.
+        guard origin != 0, origin < Region.contexts.pointee.limit.load(ordering: .acquiring) else { return Clock.never }
+        let source = BelayCore.node(origin)
+        return source.ownEnd(source.state)
+    }
+
+    private func ownEnd(_ state: State) -> Int64 {
+        if state.runtime != 0 { return Clock.never }
+        switch Reason(state.verdict) {
+        case .deadline: return pointee.deadline.get()
+        case .canceled, .cause:
+            let at = state.shape == Kind.scope ? pointee.endedAt.get() : 0
+            return at != 0 ? at : Clock.never
+        default: return Clock.never
+        }
     }
 }
