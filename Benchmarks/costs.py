@@ -7,7 +7,6 @@ the difference is that of 2 n operations. Called by scripts/check-costs.
 
 import argparse
 import collections
-import os
 import pathlib
 import re
 import subprocess
@@ -74,8 +73,6 @@ def measure(program: pathlib.Path, folder: pathlib.Path, cases: list[str], n: in
     run = subprocess.run(
         ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={folder}/costs.out", "--dump-instr=yes"]
         + ["--separate-threads=yes", "--compress-strings=no", "--compress-pos=no", program, "--costs", str(n), *cases],
-        # The quick clock takes a look now and then, and when is a matter of time.
-        env=os.environ | {"BELAY_EXACT_CLOCK": "1"},
         capture_output=True,
         text=True,
     )

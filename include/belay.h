@@ -54,13 +54,11 @@
  *   Unloading  libbelay.so stays loaded: dlclose() is harmless and unloads nothing, for its threads may be at work.
  *              Handles from before it are good after it.
  *   Time       Durations and instants are int64_t nanoseconds on CLOCK_MONOTONIC. BELAY_FOREVER means never. Sums that
- *              overflow mean never. Rounding is late, not early. What counts from now may begin late as well, by less
- *              than a microsecond: between looks at the clock, a tenth of a millisecond apart, a thread goes by the
- *              processor's time stamps (on x86-64, where they agree with the clock; with BELAY_EXACT_CLOCK=1 in the
- *              environment nowhere). Where a runtime has a virtual clock (section 14), the deadlines and timers of its
- *              contexts are that clock's, and so is the timeout of belay_wait and belay_local_wait; that of
- *              belay_wait_any is the first context's. The timeouts of belay_stop_wait, belay_timer_stop_wait,
- *              belay_group_wait and belay_runtime_free are real time in any case: they wait for threads, which take it.
+ *              overflow mean never. Rounding is late, not early. Where a runtime has a virtual clock (section 14), the
+ *              deadlines and timers of its contexts are that clock's, and so is the timeout of belay_wait and
+ *              belay_local_wait; that of belay_wait_any is the first context's. The timeouts of belay_stop_wait,
+ *              belay_timer_stop_wait, belay_group_wait and belay_runtime_free are real time in any case: they wait for
+ *              threads, which take it.
  *   Errors     Functions that return a handle return {0} on failure, and belay_last_status() on that thread says why.
  *
  * CONTENTS. Sections 1 to 6 are all that most programs use.
@@ -304,8 +302,7 @@ bool belay_cause_of(belay_ctx ctx, belay_cause *cause);
 bool belay_deadline(belay_ctx ctx, belay_instant *deadline);
 
 /* The time left: nanoseconds until the deadline, BELAY_FOREVER where there is none, 0 when the context is done for
- * whatever reason or the handle is stale or none. Never negative. When it answers 0, belay_is_done answers true. On
- * another thread than the one that derived the context it may be more than the timeout, by less than a microsecond. */
+ * whatever reason or the handle is stale or none. Never negative. When it answers 0, belay_is_done answers true. */
 belay_duration belay_remaining(belay_ctx ctx);
 
 /* The value for `key`, of the nearest context that carries one; NULL where there is none (or its value is NULL), for

@@ -4,9 +4,6 @@
 
 #include <poll.h>
 #include <signal.h>
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 #if defined(__has_include)
 #if __has_include(<valgrind/memcheck.h>)
 #include <valgrind/memcheck.h>
@@ -27,13 +24,6 @@ __thread void *belaycore_thread_record __attribute__((tls_model("initial-exec"))
 void *belaycore_no_magazines[BELAYCORE_POOLS];
 __thread void *belaycore_thread_magazines __attribute__((tls_model("initial-exec"))) = (void *)belaycore_no_magazines;
 __thread int32_t belaycore_thread_status __attribute__((tls_model("initial-exec")));
-
-#if defined(__x86_64__)
-int belaycore_stamps_evenly(void) {
-    unsigned a, b, c, d;
-    return __get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && (d >> 8 & 1) != 0;
-}
-#endif
 
 struct start {
     belaycore_entry entry;

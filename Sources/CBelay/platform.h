@@ -83,14 +83,6 @@ static inline int64_t belaycore_nanoseconds(clockid_t clock) {
 }
 static inline int64_t belaycore_now(void) { return belaycore_nanoseconds(CLOCK_MONOTONIC); }
 static inline int64_t belaycore_now_coarse(void) { return belaycore_nanoseconds(CLOCK_MONOTONIC_COARSE); }
-/* The processor's time stamp, and whether it says that it counts at one pace, asleep or awake: see QuickClock.swift. */
-#if defined(__x86_64__)
-static inline uint64_t belaycore_stamp(void) { return __builtin_ia32_rdtsc(); }
-BELAYCORE_HIDDEN int belaycore_stamps_evenly(void);
-#else
-static inline uint64_t belaycore_stamp(void) { return 0; }
-static inline int belaycore_stamps_evenly(void) { return 0; }
-#endif
 
 /* Sleeps while *word == expected, until `deadline` on CLOCK_MONOTONIC (INT64_MAX: for ever). May wake for no reason. */
 static inline void belaycore_futex_wait(void *word, uint32_t expected, int64_t deadline) {

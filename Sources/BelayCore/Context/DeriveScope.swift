@@ -15,7 +15,7 @@ public func belay_with_cancel(_ parent: belay_ctx) -> belay_ctx {
 @_cdecl("belay_with_timeout") @implementation @_optimize(speed)
 public func belay_with_timeout(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
     let limit = Limit(after: timeout)
-    let (deadline, overflow) = Clock.start(of: timeout).addingReportingOverflow(timeout)
+    let (deadline, overflow) = Clock.now.addingReportingOverflow(timeout)
     // Done at birth, or never.
     if overflow || timeout <= 0 { return deriveScope(parent, limit) }
     return deriveStraight(parent, limit, deadline: deadline, as: .createdTimeout)

@@ -63,7 +63,7 @@ public func belay_lite(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_
 /// By itself, because the look at the clock is a call, and needs a stack.
 @inline(never) @_optimize(speed)
 private func liteWithDeadline(_ parent: belay_ctx, _ timeout: belay_duration) -> belay_ctx {
-    let (deadline, overflow) = Clock.start(of: timeout).addingReportingOverflow(timeout)
+    let (deadline, overflow) = Clock.now.addingReportingOverflow(timeout)
     return overflow ? liteContext(parent, timeout) : liteStraight(parent, timeout, deadline: deadline)
 }
 

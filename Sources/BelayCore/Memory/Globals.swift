@@ -40,7 +40,6 @@ struct Globals: ~Copyable {
     let linkPushes: LinkPushes
     /// Whether the system has a barrier for all threads. See `Barrier`.
     let barrier: Atomic<UInt32>
-    let pace: Pace
 
     @inline(__always) static var pointer: UnsafeMutablePointer<Globals> {
         belaycore_globals().unsafelyUnwrapped.assumingMemoryBound(to: Globals.self)
@@ -85,7 +84,6 @@ struct Globals: ~Copyable {
         runtimesLock.reset()
         linkPushes.startOver()
         barrier.set(0)
-        pace.startOver()
         memoryUsed.set(used)
         foreign.startOver()
         forkedFlag.set(0)

@@ -30,7 +30,6 @@ struct Thread: ~Copyable {
     /// Where it counts by itself: on the parent that it derives from again and again.
     let seat = Seat()
     var habit = Habit()
-    let clock = QuickClock()
     /// How many births there are to the next that is sampled, the rate that this was drawn for, and what it was drawn
     /// with. See `Sampler`.
     var untilSample: UInt64 = 0
@@ -92,7 +91,6 @@ struct Thread: ~Copyable {
         belaycore_set_magazines(nil)
         // A callback that left by pthread_exit never came back to take its frame off.
         record.leaveFrames()
-        record.pointee.clock.startOver()
         if Globals.pointer.pointee.forked { return }
         // First, because it may run drop functions, which may do anything: then the thread gets a record again.
         record.emptyPoolMagazines()
@@ -120,7 +118,6 @@ struct Thread: ~Copyable {
             record.pointee.links = 0
             record.pointee.isLettingGo = false
             record.pointee.seat.startOver()
-            record.pointee.clock.startOver()
             record.clearCounters()
             // Ours too: what is around us is work of before the fork, which must not go on.
             record.leaveFrames()

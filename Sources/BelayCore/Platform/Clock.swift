@@ -12,21 +12,6 @@ enum Clock {
 
     @inline(__always) static var now: Int64 { belaycore_now() }
 
-    /// Now, for what lasts from here on: not before `now`, and not a microsecond after it. See `QuickClock`.
-    @inline(__always) private static var start: Int64 {
-        if let thread = Thread.known, let start = thread.pointee.clock.now() { return start }
-        return look()
-    }
-
-    @inline(never) private static func look() -> Int64 {
-        Globals.pointer.pointee.pace.isUseless ? now : lookForLater()
-    }
-
-    @inline(never) private static func lookForLater() -> Int64 { Thread.known?.pointee.clock.look() ?? now }
-
-    /// From when on `duration` counts. What is to last for no time has passed already, so the exact clock is behind it.
-    @inline(__always) static func start(of duration: Int64) -> Int64 { duration > 0 ? start : now }
-
     /// How far the coarse clock may be behind: five steps of a kernel that ticks 100 times a second, so that neither a
     /// late tick nor a virtual machine that lost its processor for a moment makes it lie.
     private static let coarseLag: Int64 = 50_000_000
@@ -42,7 +27,7 @@ enum Clock {
     @inline(__always) static func isFarOff(_ instant: Int64) -> Bool { belaycore_now_coarse() &+ coarseLag < instant }
 
     /// `duration` from now. Never early; a sum that overflows is never, or long past if `duration` is negative.
-    static func after(_ duration: Int64) -> Int64 { after(duration, in: 0) }
+    @inline(__always) static func after(_ duration: Int64) -> Int64 { after(duration, in: 0) }
 
     // MARK: by runtime
 
@@ -57,28 +42,18 @@ enum Clock {
         one == other || !Runtime.at(one).pointee.isVirtual && !Runtime.at(other).pointee.isVirtual
     }
 
-    @inline(never) static func after(_ duration: Int64, in runtime: UInt32) -> Int64 {
+    @inline(__always) static func after(_ duration: Int64, in runtime: UInt32) -> Int64 {
         if duration == never { return never }
-        let (sum, overflow) = start(of: duration, in: runtime).addingReportingOverflow(duration)
+        let now = runtime == 0 ? now : nowElsewhere(runtime)
+        let (sum, overflow) = now.addingReportingOverflow(duration)
         return overflow ? (duration < 0 ? .min : never) : sum
-    }
-
-    private static func start(of duration: Int64, in runtime: UInt32) -> Int64 {
-        runtime == 0 ? start(of: duration) : nowElsewhere(runtime)
     }
 
     /// How long it is to `deadline`: 0 if that has passed.
     @inline(__always) static func left(until deadline: Int64, in runtime: UInt32) -> Int64 {
         if deadline == never { return never }
-        if runtime == 0 {
-            // By the clock that the deadline was set by, so that there is never more left than there was time given.
-            let (left, overflow) = deadline.subtractingReportingOverflow(start)
-            if !overflow && left > 0 { return left }
-        }
-        // That one is ahead: for whether it has passed, the exact one counts. As good as nothing is left.
         let (left, overflow) = deadline.subtractingReportingOverflow(now(in: runtime))
-        if overflow { return never }
-        return max(runtime == 0 ? min(left, 1) : left, 0)
+        return overflow ? never : max(left, 0)
     }
 
     @inline(never) private static func nowElsewhere(_ runtime: UInt32) -> Int64 {

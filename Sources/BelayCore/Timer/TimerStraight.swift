@@ -11,7 +11,7 @@ public func belay_timer_after(
     _ argument: UnsafeMutableRawPointer?
 ) -> belay_timer {
     // First, because it is a call: only the arguments are to be kept across it.
-    let (expiry, overflow) = Clock.start(of: delay).addingReportingOverflow(max(delay, 0))
+    let (expiry, overflow) = Clock.now.addingReportingOverflow(max(delay, 0))
     guard !overflow, let function, let found = Handle(ctx).find(), found.state.word & State.runtimeMask == 0,
         Runtime.standard.pointee.driver.isStarted, let thread = Thread.known, thread.pointee.tasks.hasCell
     else { return TimerTask.add(ctx, delay, period: 0, function, argument) }
@@ -67,7 +67,7 @@ public func belay_timer_stop(_ timer: belay_timer) -> belay_status {
 
 @_cdecl("belay_timer_reset") @implementation @_optimize(speed)
 public func belay_timer_reset(_ timer: belay_timer, _ delay: belay_duration) -> belay_status {
-    let (expiry, overflow) = Clock.start(of: delay).addingReportingOverflow(max(delay, 0))
+    let (expiry, overflow) = Clock.now.addingReportingOverflow(max(delay, 0))
     let handle = Handle(bits: timer.bits)
     guard !overflow, let pending = Pending.lock(handle, toFree: false) else { return TimerTask.reset(handle, delay) }
     let thread = pending.thread
